@@ -24,7 +24,10 @@ def load(cache):
     icons, letters = np.load(Path(cache)/"icons.npz"), np.load(Path(cache)/"letters.npz")
     rgba = icons["rgba"]
     alpha = np.concatenate([rgba[..., 3], letters["alpha"]])
-    fill = np.stack([binary_fill_holes(a > 96) for a in alpha])
+    filled = Path(cache)/"filled.npy"
+    if not filled.is_file(): np.save(filled, np.stack([binary_fill_holes(a > 96) for a in alpha]))
+    fill = np.load(filled)
+    assert len(fill) == len(alpha), f"{filled} belongs to other images: delete it"
     rgb, ink = rgba[..., :3], rgba[..., 3:].astype(np.float32)/255
     spread = (rgb.max(-1).astype(int) - rgb.min(-1))*ink[..., 0]
     own = spread.mean((1, 2)) > 4
@@ -51,9 +54,9 @@ class Painter:
         cls = torch.cat([torch.randint(0, self.c_icons, (n,), generator=self.gen), torch.randint(self.c_icons, self.c, (b - n,), generator=self.gen)])
         return self.order[self.start[cls] + (self.rand(b)*self.count[cls]).long()]
 
-    def warp(self, b):
+    def warp(self, b, strength):
         "Sampling grid (b, 64, 64, 2): scale, rotation, shear, shift, and a smooth displacement."
-        r = self.rand
+        r = lambda *shape: .5 + (self.rand(*shape) - .5)*strength
         angle, scale, squeeze = (r(b) - .5)*.7, .8 + .6*r(b), 1 + (r(b) - .5)*.35
         shear, shift = (r(b) - .5)*.3, (r(b, 2) - .5)*.3
         c, s = angle.cos()*scale, angle.sin()*scale
@@ -70,12 +73,13 @@ class Painter:
         t = (.5 + d[:, 0, None, None]*line[None, :, None] + d[:, 1, None, None]*line[None, None, :]).clamp(0, 1)[:, None]
         return colour[..., None, None]*(1 - t) + other[..., None, None]*t
 
-    def batch(self, b):
+    def batch(self, b, strength=1.):
+        "`b` pictures (b, 3, 64, 64) in [-1, 1], labels and palettes. `strength` from 0 to 1: how far they are from black on white."
         i = self.pick(b); label, own = self.label[i], self.own[i].clone()
-        palette = torch.where(self.rand(b) < .5, torch.randint(0, PALETTES, (b,), generator=self.gen), -1)
+        palette = torch.where(self.rand(b) < .5*strength, torch.randint(0, PALETTES, (b,), generator=self.gen), -1)
         own &= self.rand(b) < .7
         palette[own] = -1
-        grid = self.warp(b)
+        grid = self.warp(b, strength)
         layers = torch.stack([self.alpha[i].float()/255, self.fill[i].float()], 1)
         k = self.rand(b) # thinner, as drawn, or bolder strokes
         bold, thin = F.max_pool2d(layers[:, :1], 3, 1, 1), -F.max_pool2d(-layers[:, :1], 3, 1, 1)
@@ -85,6 +89,8 @@ class Painter:
         warped = F.grid_sample(torch.cat([line0, layers[:, 1:], colours], 1), grid, align_corners=False, padding_mode="zeros")
         line, shape, own_colours = warped[:, :1].clamp(0, 1), warped[:, 1:2].clamp(0, 1), warped[:, 2:].clamp(0, 1)
         colour = self.rand(b, 3, 3)
+        easy = self.rand(b) >= strength
+        colour[easy] = torch.tensor([1., 1., 0.])[None, :, None]
         white = self.rand(b) < .6
         colour[white, 0] = 1.
         same = self.rand(b) < .35                                        # the shape left as the background: a line drawing
@@ -121,8 +127,8 @@ def main(a):
     opt = torch.optim.AdamW([dict(params=decay, weight_decay=.05), dict(params=[p for p in model.parameters() if p.ndim <= 1], weight_decay=0.)], lr=a.lr)
     budget, start, step, seen, log = a.minutes*60, time.time(), 0, 0, []
     while (t := (time.time() - start)/budget) < 1:
-        for g in opt.param_groups: g["lr"] = a.lr*min(1, (step + 1)/300)*(.5 + .5*math.cos(math.pi*t)) + 1e-6
-        x, y, palette = paint.batch(a.batch)
+        for g in opt.param_groups: g["lr"] = a.lr*min(1, (step + 1)/500)*(.5 + .5*math.cos(math.pi*t)) + 1e-6
+        x, y, palette = paint.batch(a.batch, min(1, t/a.ramp))
         z = F.normalize(model(x.to(memory_format=torch.channels_last)), dim=1)
         logp = (SCALE*z @ F.normalize(head, dim=1).T).log_softmax(1).view(len(y), paint.c, PALETTES)[torch.arange(len(y)), y]
         loss = -torch.where(palette >= 0, logp.gather(1, palette.clamp(min=0)[:, None])[:, 0], logp.logsumexp(1)).mean()
@@ -144,7 +150,7 @@ def save(model, a, log, seen, paint):
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--cache", default="data/.cache"); p.add_argument("--out", default="data/backbone")
-    p.add_argument("--minutes", type=float, default=110.); p.add_argument("--batch", type=int, default=256)
+    p.add_argument("--minutes", type=float, default=110.); p.add_argument("--batch", type=int, default=128)
     p.add_argument("--lr", type=float, default=1.5e-3); p.add_argument("--icon-share", type=float, default=.7)
-    p.add_argument("--drop-path", type=float, default=.0); p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--drop-path", type=float, default=.0); p.add_argument("--ramp", type=float, default=.2); p.add_argument("--seed", type=int, default=0)
     main(p.parse_args())
