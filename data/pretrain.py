@@ -125,18 +125,20 @@ def main(a):
     head = nn.Parameter(torch.randn(paint.c*PALETTES, model.num_features)*.02)
     decay = [p for p in model.parameters() if p.ndim > 1] + [head]
     opt = torch.optim.AdamW([dict(params=decay, weight_decay=.05), dict(params=[p for p in model.parameters() if p.ndim <= 1], weight_decay=0.)], lr=a.lr)
-    budget, start, step, seen, log = a.minutes*60, time.time(), 0, 0, []
+    budget, start, step, seen, log, strength, skill = a.minutes*60, time.time(), 0, 0, [], 0., 0.
     while (t := (time.time() - start)/budget) < 1:
         for g in opt.param_groups: g["lr"] = a.lr*min(1, (step + 1)/500)*(.5 + .5*math.cos(math.pi*t)) + 1e-6
-        x, y, palette = paint.batch(a.batch, min(1, t/a.ramp))
+        x, y, palette = paint.batch(a.batch, strength)
         z = F.normalize(model(x.to(memory_format=torch.channels_last)), dim=1)
         logp = (SCALE*z @ F.normalize(head, dim=1).T).log_softmax(1).view(len(y), paint.c, PALETTES)[torch.arange(len(y)), y]
+        skill = .98*skill + .02*(logp.logsumexp(1) > math.log(.5)).float().mean().item()
+        if skill > a.skill: strength = min(1., strength + a.ramp)                  # harder pictures once the easy ones are known
         loss = -torch.where(palette >= 0, logp.gather(1, palette.clamp(min=0)[:, None])[:, 0], logp.logsumexp(1)).mean()
         opt.zero_grad(); loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.); opt.step()
         step += 1; seen += a.batch
         if step % 100 == 0:
-            log.append(dict(step=step, minutes=round((time.time() - start)/60, 2), loss=round(loss.item(), 3)))
+            log.append(dict(step=step, minutes=round((time.time() - start)/60, 2), loss=round(loss.item(), 3), skill=round(skill, 3), strength=round(strength, 3)))
             print(json.dumps(log[-1]), flush=True)
             if step % 1000 == 0: save(model, a, log, seen, paint)
     save(model, a, log, seen, paint)
@@ -152,5 +154,5 @@ if __name__ == "__main__":
     p.add_argument("--cache", default="data/.cache"); p.add_argument("--out", default="data/backbone")
     p.add_argument("--minutes", type=float, default=110.); p.add_argument("--batch", type=int, default=128)
     p.add_argument("--lr", type=float, default=1.5e-3); p.add_argument("--icon-share", type=float, default=.7)
-    p.add_argument("--drop-path", type=float, default=.0); p.add_argument("--ramp", type=float, default=.2); p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--drop-path", type=float, default=.0); p.add_argument("--ramp", type=float, default=5e-4); p.add_argument("--skill", type=float, default=.5); p.add_argument("--seed", type=int, default=0)
     main(p.parse_args())

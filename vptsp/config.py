@@ -20,7 +20,7 @@ class ConfigError(ValueError):
 def _s(default, doc, choices=None, low=None, high=None):
     return field(default=default, metadata=dict(doc=doc, choices=choices, low=low, high=high))
 
-# %% ../nbs/00_config.ipynb #a12a899f
+# %% ../nbs/00_config.ipynb #8a1466fd
 @dataclass(frozen=True)
 class Config:
     "All settings of one run. Raises `ConfigError` for a value out of its range."
@@ -47,6 +47,8 @@ class Config:
     num_prompts: int = _s(10, "p, shared prompts a block; 0 for none", low=0)
     prompt_depth: int = _s(12, "the first blocks that have shared prompts; more than there are means all", low=0)
     prompt_block_step: int = _s(0, "block l uses max(p - l * step, 0) of them", low=0)
+    prompt_init: str = _s("xavier", "start of all prompts: random (published), or tokens that the block sees in training images (class prompts: of the class)",
+                          ("xavier", "tokens"))
     # semantic proxies
     semantic_proxies: str = _s("class_prompts", "what the second pass sees: prompts of the image's class (the method), the shared prompts, none; "
                                "or no second pass: proxies are learned vectors", ("class_prompts", "shared_prompts", "no_prompts", "none"))
@@ -98,7 +100,7 @@ class Config:
         for f in fields(self): object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         _check_together(self)
 
-# %% ../nbs/00_config.ipynb #46011206
+# %% ../nbs/00_config.ipynb #9795fde9
 def _checked(f, v):
     "The value of field `f` in its own type, or a ConfigError."
     kind, m = f.type, f.metadata
@@ -132,6 +134,8 @@ def _check_together(c):
         raise ConfigError("semantic_proxies = 'shared_prompts' needs num_prompts and prompt_depth above 0.")
     if c.bank and c.semantic_proxies != "class_prompts":
         raise ConfigError(f"bank = True keeps class prompts in host memory, but semantic_proxies = {c.semantic_proxies!r} has none.")
+    if c.accumulator_init == "mean" and c.accumulator == "gru_relu":
+        raise ConfigError("accumulator_init = 'mean' needs accumulator = 'gru': a ReLU gives no negative numbers, so a GRU with it cannot start as a mean.")
     if not c.head and c.head_init != "xavier": raise ConfigError(f"head_init = {c.head_init!r} needs head = True.")
     if c.resize < c.image_size: raise ConfigError(f"resize = {c.resize} is smaller than image_size = {c.image_size}, which is cut out of it.")
 
