@@ -78,7 +78,33 @@ def main(cache):
         vendors={v: dict(images=sum(r[3] == v for r in rows), version=VERSIONS[v], licence=s.licence, author=s.author) for v, s in sets.items()},
         dropped_for_ambiguous_names=dropped)
     (out/"emoji.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    write_card(out, about)
     print(json.dumps({k: about[k] for k in ("train", "test", "categories")}, indent=1), (out/"emoji.webp").stat().st_size)
+
+def write_card(out, about):
+    t, q = about["train"], about["test"]
+    vendors = "\n".join(f"| {v} {a['version']} | {a['images']:,} | {a['licence']} | {a['author']} |" for v, a in about["vendors"].items())
+    (out/"README.md").write_text(f"""# Emoji, as seven vendors drew them
+
+{t['images'] + q['images']:,} pictures of {t['classes'] + q['classes']:,} emoji. Class = a code point, sample = one vendor's drawing, super-class = Noto's category. The task: given one drawing, find another vendor's drawing of
+the same emoji, among emoji that were never trained on. `load_dataset("emoji")` reads it.
+
+| split | images | classes |
+|---|---|---|
+| train | {t['images']:,} | {t['classes']:,} |
+| test | {q['images']:,} | {q['classes']:,} |
+
+The split is the parity of md5(code point), so it depends on nothing that was measured. Single code points only, drawn by at least {MIN_VENDORS} vendors; no skin tones, joined sequences, flags of regions, keycap digits or clock faces (which differ by
+the hand alone). Vendors without a table of code points are matched by name, through every name that the others, their aliases and Unicode give; a name that stands for two code points is dropped for that vendor
+({len(about['dropped_for_ambiguous_names'])} were). Two vendors are near kin: Noto and its first version. Drawn at {SIDE} px on white with resvg, one WebP sprite of quality {QUALITY}; `data/build_emoji.py` makes all of it again.
+
+| vendor, version | images | licence | author |
+|---|---|---|---|
+{vendors}
+
+All drawings come from the `@iconify-json/*` packages of the npm registry and keep their licences, which ask for attribution as given here (CC BY 4.0) or for the notice (Apache 2.0, MIT). They were rasterised, and are otherwise unchanged.
+Sets under CC BY-SA were left out.
+""", encoding="utf-8")
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -57,11 +57,11 @@ class Painter:
     def warp(self, b, strength):
         "Sampling grid (b, 64, 64, 2): scale, rotation, shear, shift, and a smooth displacement."
         r = lambda *shape: .5 + (self.rand(*shape) - .5)*strength
-        angle, scale, squeeze = (r(b) - .5)*.7, .8 + .6*r(b), 1 + (r(b) - .5)*.35
+        angle, scale, squeeze = (r(b) - .5)*.5, .75 + .45*r(b), 1 + (r(b) - .5)*.3
         shear, shift = (r(b) - .5)*.3, (r(b, 2) - .5)*.3
         c, s = angle.cos()*scale, angle.sin()*scale
         theta = torch.stack([torch.stack([c*squeeze, -s + shear, shift[:, 0]], 1), torch.stack([s, c/squeeze, shift[:, 1]], 1)], 1)
-        bend = F.interpolate((r(b, 2, 5, 5) - .5)*.28, size=(SIDE, SIDE), mode="bicubic", align_corners=True)
+        bend = F.interpolate((r(b, 2, 5, 5) - .5)*.18, size=(SIDE, SIDE), mode="bicubic", align_corners=True)
         return F.affine_grid(theta, (b, 1, SIDE, SIDE), align_corners=False) + bend.permute(0, 2, 3, 1)
 
     def gradient(self, colour):
@@ -152,7 +152,7 @@ def save(model, a, log, seen, paint):
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--cache", default="data/.cache"); p.add_argument("--out", default="data/backbone")
-    p.add_argument("--minutes", type=float, default=110.); p.add_argument("--batch", type=int, default=128)
-    p.add_argument("--lr", type=float, default=1.5e-3); p.add_argument("--icon-share", type=float, default=.7)
-    p.add_argument("--drop-path", type=float, default=.0); p.add_argument("--ramp", type=float, default=5e-4); p.add_argument("--skill", type=float, default=.5); p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--minutes", type=float, default=120.); p.add_argument("--batch", type=int, default=128)
+    p.add_argument("--lr", type=float, default=1.2e-3); p.add_argument("--icon-share", type=float, default=.85)
+    p.add_argument("--drop-path", type=float, default=.0); p.add_argument("--ramp", type=float, default=7e-4); p.add_argument("--skill", type=float, default=.35); p.add_argument("--seed", type=int, default=0)
     main(p.parse_args())

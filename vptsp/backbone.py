@@ -150,11 +150,11 @@ def checked_file(path, about=None): # path: file; about: JSON file with its sha2
         raise ValueError(f"{path} is not the file that {about.name} describes (its sha256 differs): fetch it again, for instance with `git checkout {path.parent.name}`.")
     return path
 
-# %% ../nbs/02_backbone.ipynb #d23aa624
+# %% ../nbs/02_backbone.ipynb #4e386c56
 def bundled_vit(**kwargs): # -> VisionTransformer
-    "The bundled architecture, untrained: 64 px, a convolutional stem to 4 x 4 tokens, width 192, 6 blocks, 6 heads, 3.0M parameters."
-    stem = ConvStem(depth=3, channels=(64, 128, 192), kernel_size=(4, 3, 3), stride=(4, 2, 2), padding=(0, 1, 1), act_layer=nn.GELU)
-    vit = VisionTransformer(img_size=64, patch_size=1, embed_dim=192, depth=6, num_heads=6, num_classes=0,
+    "The bundled architecture, untrained: 64 px, a convolutional stem to 4 x 4 tokens, width 128, 6 blocks, 4 heads, 1.4M parameters."
+    stem = ConvStem(depth=3, channels=(64, 128, 128), kernel_size=(4, 3, 3), stride=(4, 2, 2), padding=(0, 1, 1), act_layer=nn.GELU)
+    vit = VisionTransformer(img_size=64, patch_size=1, embed_dim=128, depth=6, num_heads=4, num_classes=0,
                             embed_layer=partial(HybridEmbed, backbone=stem, proj=False), **kwargs)
     vit.pretrained_cfg = dict(mean=(.5, .5, .5), std=(.5, .5, .5), input_size=(3, 64, 64))
     return vit

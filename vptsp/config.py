@@ -20,7 +20,7 @@ class ConfigError(ValueError):
 def _s(default, doc, choices=None, low=None, high=None):
     return field(default=default, metadata=dict(doc=doc, choices=choices, low=low, high=high))
 
-# %% ../nbs/00_config.ipynb #8a1466fd
+# %% ../nbs/00_config.ipynb #30fe9ede
 @dataclass(frozen=True)
 class Config:
     "All settings of one run. Raises `ConfigError` for a value out of its range."
@@ -41,7 +41,7 @@ class Config:
     head: bool = _s(True, "LayerNorm and Linear after the backbone; without them e = d")
     head_init: str = _s("xavier", "start of the head: random (published), the identity (e = d), or the principal axes of the training features",
                         ("xavier", "identity", "pca"))
-    embed_dim: int = _s(384, "e, length of an embedding", low=1)
+    embed_dim: int = _s(384, "e, length of an embedding; without a head it is the backbone's width", low=1)
     feature_dropout: float = _s(0., "dropout on the finished embedding, and inside adapters", low=0., high=.99)
     # shared prompts (VPT-Deep)
     num_prompts: int = _s(10, "p, shared prompts a block; 0 for none", low=0)
@@ -202,8 +202,8 @@ def _preset(name):
                 class_prompt_depth=q[1], class_prompt_block_step=q[2], proxy_bias_ratio=ratio, gru_dropout=drop, lr_cosine_length=cosine[0],
                 lr_cosine_min=cosine[1], bank=bank, checkpointing=bank)
 
-# %% ../nbs/00_config.ipynb #a47fca3f
-_emoji = dict(dataset="emoji", backbone="bundled", image_size=64, resize=64, embed_dim=192, mixed_precision="no")
+# %% ../nbs/00_config.ipynb #9f951167
+_emoji = dict(dataset="emoji", backbone="bundled", image_size=64, resize=64, embed_dim=128, mixed_precision="no")
 
 presets = {**{n: _preset(n) for n in _rows}, "emoji": _emoji} # name -> settings
 
@@ -228,7 +228,8 @@ def as_method(self:Config, name): # name: one of `methods`; -> Config
     if name == "vptsp-g" and self.accumulator == "mix": changes["accumulator"] = "gru_relu"
     return self.replace(**changes)
 
-# %% ../nbs/00_config.ipynb #740f0f25
+# %% ../nbs/00_config.ipynb #d04ae4ca
+_published_only = {"full_fine_tune", "vit_bitfit", "vit_prompt", "vit_proxy_net", "vit_head", "pretrained_model"} # by these a flat mapping is known as theirs
 _no_effect = {"promot_mix", "negative_push", "same_p_scheduler", "force_add_positive", "naming_attributes", "proxy_net_head", "proxy_net_depth", "loss_oproxy_lrmulti"}
 
 def from_published(settings, where="settings"): # settings: dict name -> value or {"desc", "value"}; -> Config
@@ -262,7 +263,7 @@ def _checked_flag(k, v, where):
     if not isinstance(v, bool): raise ConfigError(f"{where}: {k} = {v!r}: this must be true or false.")
     return v
 
-# %% ../nbs/00_config.ipynb #99631dc3
+# %% ../nbs/00_config.ipynb #642f38a3
 @patch(cls_method=True)
 def load(
     cls:Config,
@@ -284,7 +285,7 @@ def load(
         except yaml.YAMLError as e: raise ConfigError(f"{name}: not YAML: {' '.join(str(e).split())}.") from None
     if not isinstance(source, dict) or not all(isinstance(k, str) for k in source):
         raise ConfigError(f"{where}: expected settings as `name: value`, got {type(source).__name__}.")
-    if any(isinstance(v, dict) for v in source.values()): return from_published(source, where).replace(**changes)
+    if any(isinstance(v, dict) for v in source.values()) or _published_only & set(source): return from_published(source, where).replace(**changes)
     _known(source, where)
     try: return Config(**source).replace(**changes)
     except ConfigError as e: raise ConfigError(f"{where}: {e}") from None

@@ -57,7 +57,7 @@ class NoHead(nn.Module):
     def __init__(self, dropout=0.): super().__init__(); self.drop = nn.Dropout(dropout)
     def forward(self, f): return self.drop(F.normalize(f.mean(1), dim=1))
 
-# %% ../nbs/07_model.ipynb #a49df5e4
+# %% ../nbs/07_model.ipynb #2e292c89
 class Output(NamedTuple):
     "What a pass gives; the last four are None without labels."
     embeddings: torch.Tensor # (b, e), of length one
@@ -71,9 +71,9 @@ class Model(nn.Module):
     def __init__(self, cfg, backbone, num_classes): # cfg: Config; backbone: Backbone; num_classes: c
         super().__init__()
         self.cfg, self.num_classes, self.classes = cfg, num_classes, None       # classes: their names, once training knows them
-        L, d, e = backbone.depth, backbone.width, cfg.embed_dim
+        L, d = backbone.depth, backbone.width
+        e = cfg.embed_dim if cfg.head else d
         self.backbone = tune(backbone, cfg)
-        if not cfg.head and e != d: raise ConfigError(f"head = False leaves embeddings as long as the backbone is wide: embed_dim must be {d}, not {e}.")
         head = lambda dropout: Head(d, e, backbone.num_pooled, dropout) if cfg.head else NoHead(dropout)
         self.head = head(cfg.feature_dropout)
         self.prompts = SharedPrompts(L, d, cfg.num_prompts, cfg.prompt_depth, cfg.prompt_block_step) if cfg.num_prompts else None

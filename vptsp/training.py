@@ -203,14 +203,14 @@ class Trainer:
     def _tell(self, what, *args):
         for c in self.callbacks: getattr(c, what)(self, *args)
 
-# %% ../nbs/09_training.ipynb #e80547b4
+# %% ../nbs/09_training.ipynb #46b788b9
 @patch
 def _summary(self:Trainer):
     "The figures of the last epoch and everything they rest on."
     measured = [l for l in self.history if "R@1" in l]
     figures = {k: v for k, v in measured[-1].items() if k not in ("epoch", "loss", "seconds", "lr")} if measured else self._measure()
     out = {**figures, "epoch": len(self.history), "frozen": self.frozen, "measured on": "held-out training classes" if self.cfg.holdout else "test classes",
-           "data": self.data.name, "data sha256": self.data.sha256, "seed": self.cfg.seed, "trainable": self.model.trainable_parameters_by_part(), "seconds": sum(l["seconds"] for l in self.history),
+           "data": self.data.name, "data sha256": self.data.sha256, "seed": self.cfg.seed, "trainable": self.model.trainable_parameters_by_part() if self.cfg.epochs else {}, "seconds": sum(l["seconds"] for l in self.history),
            "definitions": "leave-one-out, cosine, the query itself excluded; MAP@R with R = other images of the class; '(published code)' counts the query itself"}
     if len(measured) > 1:
         best = max(measured, key=lambda l: l["R@1"])
