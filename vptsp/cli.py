@@ -38,7 +38,7 @@ def paper_table(): # -> rows (method, ours, note, paper)
             ("vpt", count("vpt", tune="none"), "0.23M", "12 blocks, 10 prompts, no BitFit"), ("bitfit", count("bitfit"), "", ""),
             ("vptsp-m", count("vptsp-m"), "0.60M", "the published settings give this; no reading of them gives 0.60M"), ("vptsp-g", count("vptsp-g"), "", "the published settings")]
 
-# %% ../nbs/13_cli.ipynb #9ef5065a
+# %% ../nbs/13_cli.ipynb #d77ff447
 class _Mistake(Exception): "A user's mistake: the message and nothing else."
 
 def _settings(args):
@@ -48,7 +48,8 @@ def _settings(args):
     for s in args.change:
         name, eq, value = s.partition("=")
         if not eq: raise _Mistake(f"{s!r}: settings are given as name=value, for instance lr=0.001.")
-        changes[name] = yaml.safe_load(value)
+        try: changes[name] = yaml.safe_load(value)
+        except yaml.YAMLError: raise _Mistake(f"{s!r}: the value of {name} cannot be read.") from None
     for flag in ("backbone", "seed"):
         if getattr(args, flag, None) is not None: changes[flag] = getattr(args, flag)
     return cfg.replace(**changes)
@@ -57,6 +58,7 @@ def _data(name, root):
     "The data set that settings and --data describe."
     from vptsp.data import from_csv, from_folder, load_dataset
     if root and Path(root).suffix == ".csv": return from_csv(root)
+    if name == "folder" and not root: raise _Mistake("dataset=folder needs the folder: give it with --data.")
     return from_folder(root) if name == "folder" else load_dataset(name, root)
 
 def _demo(args):
@@ -73,13 +75,14 @@ def _train(args):
     print(f"{args.out}: model/, metrics.json, history.jsonl, config.yaml, checkpoint/")
 
 def _evaluate(args):
+    import torch
     from vptsp.model import Model
     from vptsp.training import measure
     folder = Path(args.run)
     model = Model.load(folder/"model" if (folder/"model").is_dir() else folder, weights=args.weights)
-    name = args.dataset or model.cfg.dataset
+    name, device = args.dataset or model.cfg.dataset, "cuda" if torch.cuda.is_available() else "cpu"
     data = _data(name, args.data)
-    _print_metrics({"data": data.name, "data sha256": data.sha256} | measure(model.embed, data, model.cfg, model.backbone.mean, model.backbone.std, progress="embedding", clustering=args.clustering), args.json)
+    _print_metrics({"data": data.name, "data sha256": data.sha256} | measure(model.to(device).embed, data, model.cfg, model.backbone.mean, model.backbone.std, device, progress="embedding", clustering=args.clustering), args.json)
 
 def _print_metrics(m, as_json):
     if as_json: print(json.dumps(m)); return
@@ -97,7 +100,7 @@ def _params(args):
         n = (_unused_classifier[cfg.backbone] + 1)*21843
         print(f"{'(the paper adds the unused classifier of 21,843 classes':<14}: {n:,})")
 
-# %% ../nbs/13_cli.ipynb #dd9bdb6a
+# %% ../nbs/13_cli.ipynb #075de769
 def _parser():
     p = argparse.ArgumentParser(prog="vptsp", description="Parameter-efficient deep metric learning with vision transformers.")
     from vptsp import __version__
@@ -132,9 +135,14 @@ def main(argv=None): # argv: list of words; the command line by default; -> exit
     if odd := [a for a in args.change if a.startswith("-") or not hasattr(args, "settings")]: parser.error(f"unrecognized arguments: {' '.join(odd)}")
     from vptsp.backbone import BackboneError
     from vptsp.data import DataError
+    from vptsp.metrics import MetricsError
+    mistakes = (ConfigError, DataError, BackboneError, MetricsError, _Mistake, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError, FloatingPointError)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"vptsp: {message}", file=sys.stderr)
         try: args.run_command(args)
-        except (ConfigError, DataError, BackboneError, _Mistake, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FloatingPointError) as e: print(f"vptsp: {' '.join(str(e).split())}", file=sys.stderr); return 2
-        except KeyboardInterrupt: print("vptsp: interrupted; the same command goes on from the last finished epoch.", file=sys.stderr); return 130
+        except mistakes as e:
+            lines = str(e).strip().splitlines()                       # a worker process puts its traceback before the sentence
+            print(f"vptsp: {lines[-1].partition('Error: ')[2] if 'Original Traceback' in str(e) else ' '.join(' '.join(lines).split())}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt: print("vptsp: interrupted." + (" The same command goes on from the last finished epoch." if args.command == "train" else ""), file=sys.stderr); return 130
     return 0

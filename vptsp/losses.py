@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['lse0', 'ProxyAnchorLoss', 'ProxyNCALoss', 'NormSoftmaxLoss', 'PairLoss', 'build_loss']
 
-# %% ../nbs/05_losses.ipynb #540dfc1c
+# %% ../nbs/05_losses.ipynb #852972da
 import difflib
 
 import torch
@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from .config import Config, ConfigError
-from .proxies import Proxies
 
 # %% ../nbs/05_losses.ipynb #0df36699
 def lse0(v, mask, dim): # v, mask: (b, c); -> v without `dim`
@@ -70,7 +69,7 @@ class NormSoftmaxLoss(nn.Module):
         logp = (self.scale*S).log_softmax(1)
         return -logp.masked_fill(~positive, float("-inf")).logsumexp(1).mean()
 
-# %% ../nbs/05_losses.ipynb #c8b59b98
+# %% ../nbs/05_losses.ipynb #169c06e3
 class PairLoss(nn.Module):
     "A pair or tuple loss of pytorch-metric-learning, between embeddings and proxies."
     def __init__(self, name, **kwargs): # name: class in `pytorch_metric_learning.losses`
@@ -85,7 +84,7 @@ class PairLoss(nn.Module):
     def forward(self, embeddings, labels, proxies, proxy_labels=None): # -> scalar
         _similarities(embeddings, labels, proxies, proxy_labels)                     # the same checks as everywhere
         if proxy_labels is None: proxy_labels = torch.arange(len(proxies), device=labels.device)
-        return self.loss(embeddings, labels, ref_emb=proxies, ref_labels=proxy_labels)
+        return self.loss(embeddings.float(), labels, ref_emb=proxies.float(), ref_labels=proxy_labels)
 
 # %% ../nbs/05_losses.ipynb #6e7fac6d
 def build_loss(cfg): # cfg: Config; -> (out, labels) -> scalar, with out.embeddings (b, e), out.proxies (c, e), out.batch_proxies (g, e), out.batch_classes (g,)

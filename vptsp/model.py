@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Head', 'NoHead', 'Output', 'Model', 'build_model', 'from_published_name', 'load_published']
 
-# %% ../nbs/07_model.ipynb #803d3784
-import html, json, re
+# %% ../nbs/07_model.ipynb #7158f84a
+import html, json, re, warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -20,12 +20,12 @@ from torch import nn
 
 from . import __version__
 from .backbone import Backbone, BackboneError, load_vit
-from .config import Config, ConfigError
+from .config import Config, ConfigError, write_text
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import GRUAccumulator, MeanAccumulator, SemanticProxies, group_by_class
 from .tuning import trainable_by_part, tune
 
-# %% ../nbs/07_model.ipynb #7b65f62c
+# %% ../nbs/07_model.ipynb #722ab00e
 class Head(nn.Module):
     "Pooled features (b, t, d) to embeddings (b, e) of length one."
     def __init__(self, width, embed_dim, tokens=1, dropout=0.):
@@ -36,7 +36,7 @@ class Head(nn.Module):
         for l in self.linears: nn.init.xavier_uniform_(l.weight); nn.init.zeros_(l.bias)
     def forward(self, f):
         z = torch.stack([l(n(f[:, t])) for t, (n, l) in enumerate(zip(self.norms, self.linears))]).mean(0)
-        return self.drop(F.normalize(z, dim=1))
+        return self.drop(F.normalize(z.float(), dim=1))
 
     def start_as_identity(self):
         "The embedding starts as the normalised feature. Needs e = d."
@@ -55,9 +55,9 @@ class Head(nn.Module):
 class NoHead(nn.Module):
     "The pooled features themselves (averaged over two class tokens), of length one."
     def __init__(self, dropout=0.): super().__init__(); self.drop = nn.Dropout(dropout)
-    def forward(self, f): return self.drop(F.normalize(f.mean(1), dim=1))
+    def forward(self, f): return self.drop(F.normalize(f.mean(1).float(), dim=1))
 
-# %% ../nbs/07_model.ipynb #2e292c89
+# %% ../nbs/07_model.ipynb #6ce7da94
 class Output(NamedTuple):
     "What a pass gives; the last four are None without labels."
     embeddings: torch.Tensor # (b, e), of length one
@@ -94,20 +94,21 @@ class Model(nn.Module):
         labels=None, # (b,), 0 to c - 1, in any order and number
     ): # -> Output
         "Embeddings, and with labels proxies. In training mode the memory is written. Raises `ValueError` for labels outside the classes."
+        if labels is not None and len(labels) != len(images): raise ValueError(f"{len(images)} images but {len(labels)} labels.")
         shared = self.prompts() if self.prompts is not None else ()
         x = self.backbone.tokens(images)
         embeddings = self.head(self.backbone.run(x, shared))
         if labels is None: return Output(embeddings)
-        self.proxies.check(labels)
-        semantic = self._semantic(x, labels, shared) if self.training and self.proxy_head is not None else None
-        p = self.proxies(labels, semantic)
+        groups = group_by_class(self.proxies.check(labels))
+        semantic = self._semantic(x, groups, shared) if self.training and self.proxy_head is not None else None
+        p = self.proxies(labels, semantic, groups)
         return Output(embeddings, p.all, p.batch, p.classes, semantic)
 
-    def _semantic(self, x, labels, shared):
+    def _semantic(self, x, groups, shared):
         "The second pass: the same tokens under the prompts of their classes, (b, e)."
         if self.class_prompts is None: return self.proxy_head(self.backbone.run(x, shared if self.cfg.semantic_proxies == "shared_prompts" else ()))
-        classes, member, _ = group_by_class(labels)
-        return self.proxy_head(self.backbone.run(x, self.class_prompts(classes), None if len(classes) == len(labels) else member))
+        classes, member, _ = groups
+        return self.proxy_head(self.backbone.run(x, self.class_prompts(classes), None if len(classes) == len(x) else member))
 
     @torch.no_grad()
     def embed(self, images): # (b, 3, h, w), normalised; -> (b, e), of length one
@@ -123,10 +124,10 @@ class Model(nn.Module):
     def _repr_html_(self):
         rows = "".join(f"<tr><td>{html.escape(k)}</td><td style='text-align:right'>{n:,}</td></tr>" for k, n in self.trainable_parameters_by_part().items())
         total, whole = sum(self.trainable_parameters_by_part().values()), sum(p.numel() for p in self.parameters())
-        return (f"<table><caption>{html.escape(self.cfg.backbone)}, {self.num_classes} classes, embeddings of {self.cfg.embed_dim}: {total:,} trainable of {whole:,} parameters</caption>"
+        return (f"<table><caption>{html.escape(self.cfg.backbone)}, {self.num_classes} classes, embeddings of {self.proxies.bias.shape[1]}: {total:,} trainable of {whole:,} parameters</caption>"
                 f"<tr><th>part</th><th>trainable</th></tr>{rows}</table>")
 
-# %% ../nbs/07_model.ipynb #90b191f0
+# %% ../nbs/07_model.ipynb #cf812e16
 def build_model(
     cfg, # Config
     num_classes, # c, training classes
@@ -136,15 +137,15 @@ def build_model(
 ): # -> Model
     "The model that the settings describe, its new parameters drawn from `cfg.seed`. Raises `BackboneError` or `ConfigError` with a way out."
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cfg.seed)
+        torch.default_generator.manual_seed(cfg.seed)
         vit = backbone if backbone is not None else load_vit(cfg.backbone, pretrained, weights, cfg.image_size)
         return Model(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
 
-# %% ../nbs/07_model.ipynb #db126ee6
+# %% ../nbs/07_model.ipynb #01e506b5
 @patch
 @torch.no_grad()
 def warm_start(self:Model,
-    batches, # iterable of (images, labels) over the training images, as for testing
+    batches, # (images, labels) over the training images, as for testing; gone through up to three times
     seed=0, # of which tokens become prompts
 ): # -> number of images seen
     "Start prompts, head and proxies from the images, where the settings (`prompt_init`, `head_init`, `proxy_init`) ask for it."
@@ -152,7 +153,6 @@ def warm_start(self:Model,
     if cfg.head_init != "pca" and cfg.proxy_init == "random" and cfg.prompt_init == "xavier": return 0
     training = self.training; self.eval()
     try:
-        batches = list(batches) if cfg.prompt_init == "tokens" or cfg.head_init == "pca" else batches
         if cfg.prompt_init == "tokens": _tokens_to_prompts(self, batches, torch.Generator().manual_seed(seed))
         if cfg.head_init == "pca":
             shared = self.prompts() if self.prompts is not None else ()
@@ -166,28 +166,27 @@ def warm_start(self:Model,
     finally: self.train(training)
 
 def _tokens_to_prompts(model, batches, gen):
-    "Replace prompts by tokens that enter each block: shared ones of random images, class prompts of random images of the class."
-    bb, device = model.backbone, model.proxies.bias.device
-    shared = model.prompts.layers if model.prompts is not None else {}
-    own = {} if model.class_prompts is None else {k: model.class_prompts._buffers[f"bank_{k}"] for k in model.class_prompts.rows} if model.cfg.bank else dict(model.class_prompts.layers)
-    total = sum(len(y) for _, y in batches); start, drawn = 0, {}
-    want = {k: torch.randint(total, (len(p),), generator=gen).tolist() for k, p in shared.items()}
-    order = {}                                                    # class -> its images, as numbers in reading order
-    for i, c in enumerate(torch.cat([y for _, y in batches]).tolist()): order.setdefault(c, []).append(i)
+    "Replace prompts by tokens that enter their block: shared ones of random images, class prompts of images of the class."
+    bb, device, takers = model.backbone, model.proxies.bias.device, {}     # takers: (block, image) -> rows that take one of its tokens
+    def take(block, image, row): takers.setdefault((int(block), image), []).append(row)
+    labels = torch.cat([y for _, y in batches]).tolist()
+    of_class = {}
+    for i, c in enumerate(labels): of_class.setdefault(c, []).append(i)
+    for block, p in (model.prompts.layers if model.prompts is not None else {}).items():
+        for row in p.data: take(block, int(torch.randint(len(labels), (1,), generator=gen)), row)
+    for block, q in model.class_prompts.tables().items() if model.class_prompts is not None else ():
+        for c, ids in of_class.items():
+            for j, row in enumerate(q[c]): take(block, ids[j % len(ids)], row)
+    start = 0
     for x, y in batches:
-        t, here = bb.tokens(x.to(device)), range(start, start + len(y))
+        t = bb.tokens(x.to(device))
         for l in range(bb.depth):
-            key = str(l)
-            for j, i in enumerate(want.get(key, ())):
-                if i in here: shared[key].data[j] = t[i - start, int(torch.randint(t.shape[1], (1,), generator=gen))]
-            if key in own:
-                for b, c in enumerate(y.tolist()):
-                    ids, n = order[c], own[key].shape[1]; r = ids.index(start + b)
-                    for j in range(r, n, len(ids)): own[key].data[c, j] = t[b, int(torch.randint(t.shape[1], (1,), generator=gen))].to(own[key])
+            for b in range(len(y)):
+                for row in takers.get((l, start + b), ()): row.copy_(t[b, int(torch.randint(t.shape[1], (1,), generator=gen))])
             t = bb._block(l, t, None, None, None)
         start += len(y)
 
-# %% ../nbs/07_model.ipynb #467c61c3
+# %% ../nbs/07_model.ipynb #13ce4db4
 @patch
 def tuned_state(self:Model, backbone=False): # backbone: include all of it; -> {name: tensor}
     "What training changes: parameters with a gradient, memory, bank; with full fine-tuning the backbone's statistics too."
@@ -203,13 +202,13 @@ def save(self:Model,
 ): # -> Path
     "Write the tuned tensors, the settings and a card."
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
-    tensors = {n: t.detach().cpu().contiguous().clone() for n, t in self.tuned_state(backbone).items()}
+    tensors = {n: t.detach().cpu().contiguous() for n, t in self.tuned_state(backbone).items()}
     tuned = {n.removeprefix("backbone.vit.") for n in tensors}
     about = dict(vptsp=__version__, settings=asdict(self.cfg), num_classes=self.num_classes, classes=self.classes, with_backbone=backbone,
                  fingerprint=None if backbone or not self.backbone.frozen else self.backbone.fingerprint(tuned), skipped=sorted(n.removeprefix("backbone.vit.") for n in tensors if n.startswith("backbone.vit.")))
     save_file(tensors, folder/"model.safetensors.part", metadata={"vptsp": json.dumps(about)})
-    (folder/"config.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
-    (folder/"README.md").write_text(self.card(metrics), encoding="utf-8")
+    write_text(folder/"config.json", json.dumps(about, indent=1, ensure_ascii=False))
+    write_text(folder/"README.md", self.card(metrics))
     (folder/"model.safetensors.part").replace(folder/"model.safetensors")
     return folder
 
@@ -217,7 +216,7 @@ def save(self:Model,
 def card(self:Model, metrics=None): # -> str
     "What this model is, how to load it, and its figures, as Markdown."
     c, parts = self.cfg, self.trainable_parameters_by_part()
-    lines = [f"# {c.dataset}, {c.backbone}", "", f"Embeddings of {c.embed_dim} numbers, tuned with vptsp {__version__} on {self.num_classes} classes; {sum(parts.values()):,} parameters were trained: "
+    lines = [f"# {c.dataset}, {c.backbone}", "", f"Embeddings of {self.proxies.bias.shape[1]} numbers, tuned with vptsp {__version__} on {self.num_classes} classes; {sum(parts.values()):,} parameters were trained: "
              + ", ".join(f"{k} {n:,}" for k, n in parts.items()) + ".", "", "```python", "from vptsp.all import *", 'model = Model.load("this folder")', "embeddings = model.embed(images)   # (b, 3, h, w), "
              f"normalised with mean {self.backbone.mean} and deviation {self.backbone.std}", "```", "", "The backbone's weights are not in here, unless the file is large; they are found by their name."]
     if metrics: lines += ["", "| figure | value |", "|---|---|", *(f"| {k} | {v:.4f} |" if isinstance(v, float) else f"| {k} | {v} |" for k, v in metrics.items())]
@@ -251,13 +250,11 @@ def load(cls:Model,
     model.classes = about["classes"]
     return model.eval()
 
-# %% ../nbs/07_model.ipynb #1dfd1da3
+# %% ../nbs/07_model.ipynb #45001a53
 _renamed = [(r"^ref\.", ""), (r"^(model|backbone)\.blocks\.(\d+)\.adapter\.adapter_ln\.", r"backbone.beside.\2.norm."), (r"^(model|backbone)\.blocks\.(\d+)\.adapter\.(down|up)_proj\.", r"backbone.beside.\2.\3."),
             (r"^(model|backbone)\.(?!beside|vit)", "backbone.vit."), (r"^fc_norm\.", "head.norms.0."), (r"^head\.(?=weight|bias)", "head.linears.0."), (r"^dist_norm\.", "head.norms.1."), (r"^dist_head\.", "head.linears.1."),
             (r"^p_fc_norm\.", "proxy_head.norms.0."), (r"^p_head\.", "proxy_head.linears.0."), (r"^p_dist_norm\.", "proxy_head.norms.1."), (r"^p_dist_head\.", "proxy_head.linears.1."),
             (r"^rnn_update\.", "proxies.accumulator."), (r"^prompts\.", "prompts.layers."), (r"^p_prompts\.", "class_prompts.layers."), (r"^proxies_bias$", "proxies.bias"), (r"^proxies_container$", "proxies.memory")]
-_unused = re.compile(r"(^|\.)(W_ia$|vit\.(head|head_dist|fc_norm)\.)")
-
 def from_published_name(name): # name: of a tensor in the published code; -> ours
     "The name in a `Model` of a tensor of the published code."
     for pattern, ours in _renamed: name = re.sub(pattern, ours, name)
@@ -265,7 +262,7 @@ def from_published_name(name): # name: of a tensor in the published code; -> our
 
 def load_published(
     model, # Model with the same settings
-    state, # name in the published code -> tensor or array; `proxies_container` is the memory
+    state, # name in the published code -> tensor or array; `proxies_container` is the memory, which their own files lack
 ): # -> names in `state` that this model has no use for
     "Fill `model` with the published code's tensors. Raises `ValueError` naming what is missing or does not fit; the model is then untouched."
     own, new, unused = model.state_dict(), {}, []
@@ -274,10 +271,13 @@ def load_published(
         if ours.startswith("prompts.layers."): t = t.reshape(-1, t.shape[-1])
         if model.class_prompts is not None and model.cfg.bank: ours = ours.replace("class_prompts.layers.", "class_prompts.bank_")
         if ours in own and ours.startswith(("prompts.", "class_prompts.")): t = t[..., :own[ours].shape[-2], :]       # rows beyond the taper
-        if ours not in own or _unused.search(ours): unused.append(name)
+        if ours not in own: unused.append(name)
         else: new[ours] = (name, t)
     needs = [n for n in own if not n.startswith(("backbone.vit.", "class_prompts.rows."))]
-    if any(n.startswith("backbone.vit.") for n in new): needs += [n for n in own if n.startswith("backbone.vit.") and not _unused.search(n)]
+    if any(n.startswith("backbone.vit.") for n in new): needs += [n for n in own if n.startswith("backbone.vit.")]
+    if "proxies.memory" not in new:
+        needs.remove("proxies.memory")
+        if model.proxies.accumulator is not None: warnings.warn("no proxies_container among the published tensors (the published code does not save it): the memory keeps its start.")
     wrong = [f"nothing for {n}" for n in needs if n not in new] + [f"{name} is {tuple(t.shape)}, not {tuple(own[n].shape)}" for n, (name, t) in new.items() if t.shape != own[n].shape]
     if wrong: raise ValueError(f"the published tensors do not fit this model: {'; '.join(wrong[:3])}{f'; and {len(wrong) - 3} more' if len(wrong) > 3 else ''}. Build it with the same settings and classes.")
     model.load_state_dict({n: t.to(own[n].dtype) for n, (_, t) in new.items()}, strict=False)

@@ -34,7 +34,7 @@ class SharedPrompts(nn.Module):
         self.layers = nn.ParameterDict({str(l): nn.Parameter(_start(1, num, n, width)[0]) for l, n in enumerate(self.counts) if n})
     def forward(self): return [self.layers[str(l)] if n else None for l, n in enumerate(self.counts)]
 
-# %% ../nbs/03_prompts.ipynb #88bf1521
+# %% ../nbs/03_prompts.ipynb #23e19173
 class ClassPrompts(nn.Module):
     "Prompts of every class, as parameters. Calling it with the batch's classes `(g,)` gives `(g, p'_l, d)` or None for each block."
     def __init__(self,
@@ -49,12 +49,12 @@ class ClassPrompts(nn.Module):
         self.counts, self.num_classes = taper(num, depth, step, blocks), num_classes
         self.layers = nn.ParameterDict({str(l): nn.Parameter(_start(num_classes, num, n, width)) for l, n in enumerate(self.counts) if n})
     def forward(self, classes): return [self.layers[str(l)].index_select(0, classes) if n else None for l, n in enumerate(self.counts)]
-    def read(self, classes): # -> like calling it, without gradient
-        "The prompts of some classes, to look at."
-        with torch.no_grad(): return self(torch.as_tensor(classes))
+    def tables(self): # -> {block: (c, p'_l, d)}
+        "All prompts of each block, to write to."
+        return {k: p.data for k, p in self.layers.items()}
     def bind(self, optimizer): "Nothing to do: the prompts are the optimizer's own parameters."
 
-# %% ../nbs/03_prompts.ipynb #629f94bc
+# %% ../nbs/03_prompts.ipynb #2fdd8a60
 class ClassPromptBank(nn.Module):
     "Prompts of every class in host memory; only the rows of the batch's classes are on the model's device and have gradients."
     def __init__(self, num_classes, blocks, width, num=3, depth=12, step=0,
@@ -82,12 +82,11 @@ class ClassPromptBank(nn.Module):
         self.withdraw(classes)
         return [self.rows[str(l)][:len(classes)] if n else None for l, n in enumerate(self.counts)]
 
-    def read(self, classes):
-        "The prompts of some classes, to look at."
-        ids = torch.as_tensor(classes).cpu()
-        return [self._buffers[f"bank_{l}"][ids] if n else None for l, n in enumerate(self.counts)]
+    def tables(self): # -> {block: (c, p'_l, d)}
+        "All prompts of each block, to write to."
+        return {k: self._buffers[f"bank_{k}"] for k in self.rows}
 
-# %% ../nbs/03_prompts.ipynb #57b92c86
+# %% ../nbs/03_prompts.ipynb #bee03da6
 @patch
 def _row_state(self:ClassPromptBank, key):
     "The optimizer's tensors that have a row for each row of block `key`."
@@ -103,7 +102,7 @@ def withdraw(self:ClassPromptBank, classes): # classes: distinct, (g,)
     with torch.no_grad():
         for key, p in self.rows.items():
             if g > len(p): self._grow(key, g)
-            p.data[:g] = self._buffers[f"bank_{key}"][ids].to(p)
+            p[:g] = self._buffers[f"bank_{key}"][ids].to(p)          # in place, so that a graph which still needs the last rows notices
             for name, t in self._row_state(key).items():
                 t[:g] = self.state[key, name][ids].to(t) if (key, name) in self.state else 0
     self.classes = ids
@@ -115,7 +114,8 @@ def deposit(self:ClassPromptBank):
     ids, g = self.classes, len(self.classes)
     for key, p in self.rows.items():
         for name, t in self._row_state(key).items():
-            self.state.setdefault((key, name), torch.zeros_like(self._buffers[f"bank_{key}"]))[ids] = t[:g].detach().cpu().float()
+            if (key, name) not in self.state: self.state[key, name] = torch.zeros_like(self._buffers[f"bank_{key}"])
+            self.state[key, name][ids] = t[:g].detach().cpu().float()
         self._buffers[f"bank_{key}"][ids] = p.detach()[:g].cpu().float()
     self.classes = None
 

@@ -73,7 +73,7 @@ class GRUAccumulator(nn.Module):
             h = h.index_copy(0, rows, self.step(s[now], h[rows]).to(h.dtype))
         return h
 
-# %% ../nbs/04_proxies.ipynb #6638fbf5
+# %% ../nbs/04_proxies.ipynb #b8c91629
 class Proxies(NamedTuple):
     "What a loss compares embeddings with."
     all: torch.Tensor # of every class, (c, e)
@@ -103,25 +103,26 @@ class SemanticProxies(nn.Module):
         "Proxies of all classes as they stand, without gradient."
         with torch.no_grad(): return self.bias.detach() if self.accumulator is None else self.ratio*self.bias + (1 - self.ratio)*self.memory
 
-    def check(self, labels): # labels: (b,)
-        "Raise `ValueError` for labels that are no class numbers."
-        if labels.ndim != 1 or labels.is_floating_point(): raise ValueError(f"labels must be whole numbers, one an image; got {labels.dtype} of shape {tuple(labels.shape)}.")
+    def check(self, labels): # labels: (b,); -> them as int64
+        "Class numbers. Raises `ValueError` for labels that are none."
+        if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool: raise ValueError(f"labels must be whole numbers, one an image; got {labels.dtype} of shape {tuple(labels.shape)}.")
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.bias):
             bad = labels[(labels < 0) | (labels >= len(self.bias))][0].item()
             raise ValueError(f"label {bad} is none of the {len(self.bias)} training classes (0 to {len(self.bias) - 1}): build the model with num_classes above the largest label, or number the labels from 0.")
+        return labels.long()
 
     def forward(self,
         labels, # (b,)
-        semantic=None, # features of the second pass, (b, e); None where there is no accumulator
+        semantic=None, # features of the second pass, (b, e); None where there is none
+        groups=None, # `group_by_class(labels)`, if it is known already
     ): # -> Proxies
-        "Proxies after this batch. In training mode the memory is written; in eval mode nothing is."
-        self.check(labels)
-        classes, member, turn = group_by_class(labels)
+        "Proxies after this batch. In training mode the memory is written; in eval mode, or without features, nothing is."
+        if groups is None: groups = group_by_class(self.check(labels))
+        classes, member, turn = groups
         if self.accumulator is None: return Proxies(self.bias, self.bias[classes], classes)
-        if semantic is None: # eval mode: as they stand
-            m = self.memory[classes]
-            return Proxies(self.ratio*self.bias + (1 - self.ratio)*self.memory, F.normalize(self.ratio*self.bias[classes] + (1 - self.ratio)*m, dim=1), classes)
-        new = self.accumulator(semantic.float(), member, turn, self.memory[classes])
-        memory = F.normalize(self.memory.index_copy(0, classes, new.to(self.memory.dtype)), dim=1)
-        if self.training: self.memory.copy_(memory.detach())
+        memory, new = self.memory, self.memory[classes]
+        if semantic is not None:
+            new = self.accumulator(semantic.float(), member, turn, new)
+            memory = F.normalize(memory.index_copy(0, classes, new.to(memory.dtype)), dim=1)
+            if self.training: self.memory.copy_(memory.detach())
         return Proxies(self.ratio*self.bias + (1 - self.ratio)*memory, F.normalize(self.ratio*self.bias[classes] + (1 - self.ratio)*new, dim=1), classes)

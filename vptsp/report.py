@@ -5,21 +5,20 @@
 # %% auto #0
 __all__ = ['pixel_embeddings', 'Comparison', 'compare', 'layout', 'report_page', 'demo']
 
-# %% ../nbs/12a_report.ipynb #3629621a
+# %% ../nbs/12a_report.ipynb #a73dc23a
 import base64, html, io, json, platform, time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fastcore.basics import patch
 from PIL import Image
 
 from .backbone import load_vit
-from .config import Config, ConfigError
-from .data import load_emoji
+from .config import Config, write_text
+from .data import DataError, load_emoji
 from .metrics import rank, retrieval_metrics
-from .training import Progress, Run, Trainer, _write, embed_all
+from .training import Progress, Trainer, definitions, embed_all
 
 # %% ../nbs/12a_report.ipynb #a28bb494
 def pixel_embeddings(images, side=16): # images: ImageSet; -> (n, 3 * side * side), of length one
@@ -27,7 +26,7 @@ def pixel_embeddings(images, side=16): # images: ImageSet; -> (n, 3 * side * sid
     x = torch.tensor(np.stack([np.asarray(images.open(i).resize((side, side), Image.BILINEAR)) for i in range(len(images))])).flatten(1).float()
     return F.normalize(x - x.mean(0), dim=1)
 
-# %% ../nbs/12a_report.ipynb #5db5dca0
+# %% ../nbs/12a_report.ipynb #f8b3bc43
 class Comparison:
     "Rows of the table, and the runs behind them."
     def __init__(self, cfg, data): self.cfg, self.data, self.rows, self.runs, self.frozen = cfg, data, [], {}, None
@@ -37,12 +36,11 @@ class Comparison:
     def report(self): # -> dict, the content of report.json
         return {"dataset": self.data.name, "rows": self.rows, "seed": self.cfg.seed, "data sha256": self.data.sha256, "backbone": self.cfg.backbone, "epochs": self.cfg.epochs,
                 "measured on": "held-out training classes" if self.cfg.holdout else "classes unseen by backbone and training" if self.data.name == "emoji" and self.cfg.backbone == "bundled" else "classes unseen in training",
-                "definitions": "R@1 and MAP@R leave-one-out by cosine, the query itself excluded, R = other images of the class; last epoch", "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"}
-    def _repr_html_(self): return _table(self.rows)
+                "definitions": definitions(self.data), "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"}
+    def title(self, method): return "VPT" if method == "vpt" and self.cfg.tune == "none" else _titles.get(method, method)
+    def _repr_html_(self): return _table(self)
 
 _titles = {"pixels": "raw pixels, 16 x 16", "frozen": "frozen backbone", "linear": "linear head", "bitfit": "BitFit", "vpt": "VPT + BitFit", "vptsp-m": "VPTSP-M", "vptsp-g": "VPTSP-G", "full": "full fine-tuning", "adapter": "adapters", "lora": "LoRA"}
-
-def _title(method, cfg=None): return "VPT" if method == "vpt" and cfg is not None and cfg.tune == "none" else _titles.get(method, method)
 
 def compare(
     cfg, # Config that all methods share
@@ -57,19 +55,19 @@ def compare(
     c = Comparison(cfg, data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data)
     def row(method, metrics, trainable, start):
         r = c.add(method, metrics, trainable, time.time() - start)
-        say(f"{_title(method, cfg):<22} R@1 {100*r['R@1']:5.1f}   MAP@R {100*r['MAP@R']:5.1f}   {r['trainable']:>9,} trained   {r['seconds']:6.1f} s")
+        say(f"{c.title(method):<22} R@1 {100*r['R@1']:5.1f}   MAP@R {100*r['MAP@R']:5.1f}   {r['trainable']:>9,} trained   {r['seconds']:6.1f} s")
     start = time.time()
     gallery = pixel_embeddings(c.data.gallery) if c.data.gallery else None
     row("pixels", retrieval_metrics(pixel_embeddings(c.data.query), c.data.query.labels, gallery, c.data.gallery.labels if c.data.gallery else None, (1,)), 0, start)
     for method in ("frozen", *methods):
         start = time.time()
-        trainer = Trainer(cfg.as_method(method), data, Path(out)/method if out else None, pretrained, weights, callbacks=[Progress(_title(method, cfg))], frozen=c.frozen)
+        trainer = Trainer(cfg.as_method(method), data, Path(out)/method if out else None, pretrained, weights, callbacks=[Progress(c.title(method))], frozen=c.frozen)
         run = c.runs[method] = trainer.fit()
         c.frozen = run.metrics["frozen"]
         row(method, run.metrics, sum(run.metrics["trainable"].values()), start)
     return c
 
-# %% ../nbs/12a_report.ipynb #89528e2e
+# %% ../nbs/12a_report.ipynb #5f7deb23
 def layout(embeddings, seed=0): # (n, e); -> (n, 2)
     "A map on which near embeddings (by cosine) lie near each other. Seeded."
     from sklearn.manifold import TSNE
@@ -93,15 +91,15 @@ class _Thumbs:
         x, y = self.offset(i)
         return f'<span class="{self.name} {kind}" role="img" style="background-position:{x}px {y}px" title="{html.escape(title)}" aria-label="{html.escape(title)}"></span>'
 
-def _table(rows):
-    top = max(r["R@1"] for r in rows)
-    row = lambda r: (f"<tr><td>{html.escape(_titles.get(r['method'], r['method']))}</td><td class='bar'><i style='width:{100*r['R@1']/top:.1f}%'></i><b>{100*r['R@1']:.1f}</b></td>"
+def _table(c):
+    top = max((r["R@1"] for r in c.rows), default=0) or 1.
+    row = lambda r: (f"<tr><td>{html.escape(c.title(r['method']))}</td><td class='bar'><i style='width:{100*r['R@1']/top:.1f}%'></i><b>{100*r['R@1']:.1f}</b></td>"
                      f"<td>{100*r['MAP@R']:.1f}</td><td>{r['trainable']:,}</td><td>{r['seconds']:.0f}</td></tr>")
     return ("<table class='vptsp'><style>.vptsp td,.vptsp th{text-align:right;padding:.25em .8em}.vptsp td:first-child{text-align:left}.vptsp .bar{position:relative;min-width:11em;text-align:left}"
             ".vptsp .bar i{position:absolute;left:0;top:15%;height:70%;background:#9ecae1;border-radius:3px}.vptsp .bar b{position:relative;padding-left:.4em}</style>"
-            "<tr><th style='text-align:left'>method</th><th style='text-align:left'>R@1, %</th><th>MAP@R, %</th><th>trained parameters</th><th>seconds</th></tr>" + "".join(map(row, rows)) + "</table>")
+            "<tr><th style='text-align:left'>method</th><th style='text-align:left'>R@1, %</th><th>MAP@R, %</th><th>trained parameters</th><th>seconds</th></tr>" + "".join(map(row, c.rows)) + "</table>")
 
-# %% ../nbs/12a_report.ipynb #f6872c31
+# %% ../nbs/12a_report.ipynb #197210e2
 def _embeddings(run, images): return embed_all(run.model.embed, images, run.cfg, run.model.backbone.mean, run.model.backbone.std, next(run.model.parameters()).device)[0]
 
 def _map(run, limit=4000):
@@ -123,17 +121,18 @@ def _map(run, limit=4000):
     for (name, _), (symbol, colour, size), start in zip(kinds.items(), (("star", "#111", 8), ("circle-open", "#08519c", 8), ("x-thin-open", "#a50f15", 6)), range(len(ids), 10**9, c)):
         fig.add_scattergl(x=xy[start:start + c, 0], y=xy[start:start + c, 1], mode="markers", name=name, hoverinfo="skip", visible=True if start == len(ids) else "legendonly",
                           marker=dict(symbol=symbol, size=size, color=colour, line=dict(width=1.2, color=colour)))
-    fig.update_layout(template="plotly_white", height=640, margin=dict(l=10, r=10, t=10, b=10), legend=dict(itemsizing="constant"), xaxis=dict(visible=False), yaxis=dict(visible=False, scaleanchor="x"))
+    fig.update_layout(template="plotly_white", height=640, margin=dict(l=10, r=10, t=40, b=10), legend=dict(itemsizing="constant"), xaxis=dict(visible=False), yaxis=dict(visible=False, scaleanchor="x"))
     return fig, ids
 
-def _curves(runs):
+def _curves(c):
     "Loss and R@1 over epochs, two panels."
     from plotly.subplots import make_subplots
     fig = make_subplots(1, 2, subplot_titles=("training loss (each method's own)", "R@1 on unseen classes, %"), horizontal_spacing=.09)
+    runs = c.runs
     colours = dict(zip([m for m in runs if m != "frozen"], ("#969696", "#fd8d3c", "#3182bd", "#31a354", "#756bb1", "#e6550d")))
     for m, colour in colours.items():
         h, seen = runs[m].history, [l for l in runs[m].history if "R@1" in l]
-        fig.add_scatter(x=[l["epoch"] for l in h], y=[l["loss"] for l in h], name=_titles.get(m, m), legendgroup=m, line_color=colour, row=1, col=1)
+        fig.add_scatter(x=[l["epoch"] for l in h], y=[l["loss"] for l in h], name=c.title(m), legendgroup=m, line_color=colour, row=1, col=1)
         fig.add_scatter(x=[l["epoch"] for l in seen], y=[100*l["R@1"] for l in seen], mode="lines+markers", legendgroup=m, showlegend=False, line_color=colour, row=1, col=2)
     if "frozen" in runs: fig.add_hline(100*runs["frozen"].metrics["R@1"], line_dash="dot", annotation_text="frozen", row=1, col=2)
     fig.update_xaxes(title_text="epoch"); fig.update_layout(template="plotly_white", height=320, margin=dict(l=40, r=10, t=40, b=40))
@@ -156,18 +155,19 @@ def _retrievals(before, after, k=6, rows=8):
             if len(out) == rows: break
         return out
     wrong = lambda r: ~r.hit[:, 0]
-    chosen = {"Mended: wrong before, right now": pick(pb - pa, ok & wrong(a) & ~wrong(b)), "Best: every neighbour right": pick(pb, ok & ~wrong(b)),
+    chosen = {"Mended: wrong before, right now": pick(pb - pa, ok & wrong(a) & ~wrong(b)), "Best: most neighbours right": pick(pb, ok & ~wrong(b)),
               "Broken: right before, wrong now": pick(pa - pb, ok & ~wrong(a) & wrong(b)), "Worst: no right one among the nearest": pick(-pb - pa, ok & wrong(b))}
     return {title: [(i, a.ids[i, :k].tolist(), a.hit[i, :k].tolist(), b.ids[i, :k].tolist(), b.hit[i, :k].tolist()) for i in ids] for title, ids in chosen.items()}
 
-# %% ../nbs/12a_report.ipynb #2e15fa7a
+# %% ../nbs/12a_report.ipynb #1a4b320b
 def report_page(
     comparison, # Comparison with at least one trained run
     best="vptsp-g", # the run that map and retrievals show; the last one if it is not there
 ): # -> str, one HTML file
     "The page: table, curves, map, retrievals. Needs no network."
     c, runs = comparison, comparison.runs
-    run = runs.get(best) or list(runs.values())[-1]
+    if best not in runs: best = list(runs)[-1]
+    run, title = runs[best], html.escape(c.title(best))
     frozen, after = runs["frozen"], {r["method"]: r for r in c.rows}
     fig, ids = _map(run)
     cases = _retrievals(frozen, run)
@@ -176,31 +176,31 @@ def report_page(
     test, train = _Thumbs(g, wanted, "t"), _Thumbs(run.data.train, ids.tolist(), "m", 40)
     asked = test if g is q else _Thumbs(q, sorted({r[0] for rows in cases.values() for r in rows}), "q")
     show = lambda ids, hits: "".join(test.tag(i, "right" if h else "wrong", g.classes[int(g.labels[i])]) for i, h in zip(ids, hits))
-    blocks = "".join(f"<h3>{html.escape(title)}</h3>" + ("<table class='r'><tr><th>query</th><th>frozen backbone</th><th>" + html.escape(_titles.get(best, best)) + "</th></tr>" + "".join(
+    blocks = "".join(f"<h3>{html.escape(title)}</h3>" + ("<table class='r'><tr><th>query</th><th>frozen backbone</th><th>" + title + "</th></tr>" + "".join(
         f"<tr><td>{asked.tag(i, '', q.classes[int(q.labels[i])])}</td><td>{show(ai, ah)}</td><td>{show(bi, bh)}</td></tr>" for i, ai, ah, bi, bh in rows) + "</table>" if rows else "<p>None.</p>") for title, rows in cases.items())
     options = dict(displaylogo=False, modeBarButtonsToRemove=["sendChartToCloud"], responsive=True)
-    curves = _curves(runs).to_html(full_html=False, include_plotlyjs=True, config=options)
+    curves = _curves(c).to_html(full_html=False, include_plotlyjs=True, config=options)
     scatter = fig.to_html(full_html=False, include_plotlyjs=False, config=options, div_id="map")
     places = json.dumps({str(i): train.offset(i) for i in ids.tolist()})
-    gain = 100*(after[best]["R@1"] - after["frozen"]["R@1"]) if best in after else 0.
+    gain = 100*(after[best]["R@1"] - after["frozen"]["R@1"])
     about = c.report()
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>vptsp: {html.escape(c.data.name)}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}}h1{{font-size:1.6em}}small,.note{{color:#555}}
 {test.style()}{asked.style() if asked is not test else ""}{train.style()}.t,.q{{margin:2px;border:3px solid #ddd;border-radius:4px}}.right{{border-color:#2a9d4a}}.wrong{{border-color:#d1495b;border-style:dashed}}
 .r td{{padding:.15em .6em;vertical-align:middle}}.r th{{text-align:left;font-weight:600;padding:.15em .6em}}#tip{{position:fixed;display:none;border:1px solid #888;border-radius:4px;pointer-events:none;z-index:9}}</style>
 <h1>{html.escape(c.data.name)}: retrieval of classes never seen</h1>
-<p>{html.escape(_titles.get(best, best))} finds an image of the right class first for <b>{100*after[best]["R@1"] if best in after else 0:.1f}%</b> of the queries; the frozen backbone does for {100*after["frozen"]["R@1"]:.1f}%,
-a difference of <b>{gain:+.1f}</b> points. One seed ({about["seed"]}); the spread over seeds is in the quickstart notebook. Measured on {html.escape(about["measured on"])}.</p>
-{_table(c.rows)}
+<p>{title} finds an image of the right class first for <b>{100*after[best]["R@1"]:.1f}%</b> of the queries; the frozen backbone does for {100*after["frozen"]["R@1"]:.1f}%,
+a difference of <b>{gain:+.1f}</b> points. One seed ({about["seed"]}). Measured on {html.escape(about["measured on"])}.</p>
+{_table(c)}
 <p class="note">{html.escape(about["definitions"])}. Seconds include measuring. Backbone {html.escape(c.cfg.backbone)}, {about["epochs"]} epochs, {html.escape(about["machine"])}. Data {html.escape(about["data sha256"][:12])}.</p>
 <h2>Training</h2>{curves}
-<h2>Map of embeddings and proxies</h2><p class="note">Training images under {html.escape(_titles.get(best, best))}, t-SNE by cosine. Point at one to see it; click the legend to show memory and bias apart.</p>{scatter}<div id="tip" class="m"></div>
+<h2>Map of embeddings and proxies</h2><p class="note">Training images under {title}, t-SNE by cosine. Point at one to see it; click the legend to show memory and bias apart.</p>{scatter}<div id="tip" class="m"></div>
 <h2>What changed</h2><p class="note">Solid green: the query's class. Dashed red: another. The nearest is on the left; the name appears under the pointer.</p>{blocks}
 <script>const places={places},tip=document.getElementById("tip"),map=document.getElementById("map");
 map.on("plotly_hover",e=>{{const p=e.points[0];if(p.customdata===undefined)return;const o=places[p.customdata];tip.style.backgroundPosition=o[0]+"px "+o[1]+"px";tip.style.left=e.event.clientX+14+"px";tip.style.top=e.event.clientY+14+"px";tip.style.display="block"}});
 map.on("plotly_unhover",()=>tip.style.display="none");</script></html>"""
 
-# %% ../nbs/12a_report.ipynb #8c4f71dd
+# %% ../nbs/12a_report.ipynb #b112a6e3
 def demo(
     out="demo", # folder for report.json, report.html and the trained model
     backbone=None, # a timm name in place of the bundled backbone
@@ -211,15 +211,16 @@ def demo(
     "Pixels, frozen, linear, VPT, VPTSP-M and VPTSP-G side by side on the bundled emoji."
     start, cfg = time.time(), Config.load("emoji")
     if backbone:
-        vit = load_vit(backbone, pretrained=False) if weights is None else load_vit(backbone, weights=weights)
+        vit = load_vit(backbone, pretrained=False)
         side = (vit.pretrained_cfg or {}).get("input_size", (3, 224, 224))[-1]
         cfg = cfg.replace(backbone=backbone, embed_dim=vit.embed_dim, image_size=side, resize=side)
     cfg, data, out = cfg.replace(**changes), load_emoji(), Path(out)
-    say(f"{data}\nbackbone {cfg.backbone}, {cfg.epochs} epochs, seed {cfg.seed}; R@1 and MAP@R on {len(data.query.classes)} emoji that neither backbone nor training saw")
-    out.mkdir(parents=True, exist_ok=True)
+    say(f"{data}\nbackbone {cfg.backbone}, {cfg.epochs} epochs, seed {cfg.seed}; R@1 and MAP@R on {len(data.query.classes)} emoji that {'neither backbone nor training' if cfg.backbone == 'bundled' else 'training never'} saw")
+    if out.exists() and not out.is_dir(): raise DataError(f"{str(out)!r} is a file: the results need a folder.")
     c = compare(cfg, data, weights=weights, say=say)
+    out.mkdir(parents=True, exist_ok=True)
     c.runs["vptsp-g"].model.save(out/"model", metrics=c.rows[-1])
-    _write(out/"report.json", json.dumps(c.report(), indent=1))
-    _write(out/"report.html", report_page(c))
+    write_text(out/"report.json", json.dumps(c.report(), indent=1))
+    write_text(out/"report.html", report_page(c))
     say(f"{out/'report.json'} and {out/'report.html'} written; {time.time() - start:.0f} s in all")
     return c

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['parameter_groups', 'build_optimizer', 'set_epoch_lr', 'training_step', 'embed_all', 'measure', 'measure_frozen',
-           'Callback', 'Progress', 'Run', 'Trainer']
+           'Callback', 'Progress', 'Run', 'Trainer', 'definitions']
 
-# %% ../nbs/09_training.ipynb #7c78e9ba
+# %% ../nbs/09_training.ipynb #0eb3ffbb
 import html, json, math, time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from .config import Config, ConfigError
+from .config import Config, ConfigError, write_text
 from .data import RetrievalData, eval_loader, train_loader
 from .losses import build_loss
 from .metrics import retrieval_metrics
@@ -61,7 +61,7 @@ def training_step(model, loss_of, optimizer, images, labels, accelerator): # -> 
     optimizer.step()
     return loss.detach()
 
-# %% ../nbs/09_training.ipynb #5f4eb1a1
+# %% ../nbs/09_training.ipynb #0c7a92cb
 _ks = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
 
 @torch.no_grad()
@@ -87,19 +87,20 @@ def measure(embed, data, cfg, mean, std, device="cpu", progress=None, clustering
     return retrieval_metrics(q, y, g, gy, ks, clustering=clustering)
 
 def measure_frozen(model, data, device="cpu"): # model: Model; -> {figure: number}
-    "The same figures of the bare backbone: no prompts, no head. (Biases must not have been tuned yet.)"
-    bare = lambda x: F.normalize(model.backbone(x).mean(1), dim=1)
-    training = model.training; model.eval()
-    try: return measure(bare, data, model.cfg, model.backbone.mean, model.backbone.std, device, "frozen")
-    finally: model.train(training)
+    "The same figures of the bare backbone: no prompts, no adapters, no head. (Biases and weights must not have been tuned yet.)"
+    bb, training = model.backbone, model.training
+    beside, bb.beside = bb.beside, torch.nn.ModuleDict()
+    model.eval()
+    try: return measure(lambda x: F.normalize(bb(x).mean(1).float(), dim=1), data, model.cfg, bb.mean, bb.std, device, "frozen")
+    finally: bb.beside = beside; model.train(training)
 
-# %% ../nbs/09_training.ipynb #0944673e
+# %% ../nbs/09_training.ipynb #a186b8d8
 class Callback:
     "Told what happens; every method may be left out. `trainer` has cfg, data, model, optimizer, history, epoch, step."
     def fit_start(self, trainer): pass
     def step_end(self, trainer, loss): pass
     def epoch_end(self, trainer, line): pass      # line: what history.jsonl gets
-    def fit_end(self, trainer, run): pass
+    def fit_end(self, trainer, run): pass         # run: None when the run broke off
 
 class Progress(Callback):
     "A bar over the steps of an epoch and a line an epoch."
@@ -109,7 +110,7 @@ class Progress(Callback):
     def epoch_end(self, t, line): self.bar.set_postfix_str(f"epoch {t.epoch + 1}/{t.cfg.epochs}, loss {line['loss']:.3f}" + (f", R@1 {line['R@1']:.3f}" if "R@1" in line else ""))
     def fit_end(self, t, run): self.bar.close()
 
-# %% ../nbs/09_training.ipynb #84afe8f6
+# %% ../nbs/09_training.ipynb #1536b158
 @dataclass
 class Run:
     "What `fit` gives: the trained model, the figures, and a line an epoch."
@@ -138,11 +139,7 @@ def _read_history(folder):
     file = Path(folder)/"history.jsonl"
     return [json.loads(l) for l in file.read_text().splitlines() if l.strip()] if file.is_file() else []
 
-def _write(path, text):
-    "Replace a file in one move."
-    part = path.with_name(path.name + ".part"); part.write_text(text, encoding="utf-8"); part.replace(path)
-
-# %% ../nbs/09_training.ipynb #f75abb8d
+# %% ../nbs/09_training.ipynb #1b4f32b1
 class Trainer:
     "Trains and measures one configuration. Raises `ConfigError` if `out` holds a run with other settings or data."
     def __init__(self,
@@ -167,43 +164,55 @@ class Trainer:
         self.mean, self.std = self.model.backbone.mean, self.model.backbone.std
 
     def fit(self): # -> Run
-        "Train from where the folder left off, measure, write."
+        "Train from where the folder left off, measure, write. A finished run is read."
         cfg, model = self.cfg, self.model.to(self.device)
-        if self.frozen is None: self.frozen = measure_frozen(model, self.data, self.device)
         trainable = any(p.requires_grad for p in model.parameters()) and cfg.epochs
         optimizer = self.optimizer = self.accelerator.prepare(build_optimizer(model, cfg)) if trainable else None
+        self.backbone_is = self._fingerprint()
         loss_of, self.loader = build_loss(cfg), train_loader(self.data.train, cfg, self.mean, self.std) if trainable else []
         if not self._resume():
+            if self.step: raise RuntimeError("this Trainer has trained already and nothing of it is on disk: make a new one, or give it a folder to go on from (out=...).")
+            if self.frozen is None: self.frozen = measure_frozen(model, self.data, self.device)
             model.warm_start(eval_loader(self.data.train, cfg, self.mean, self.std), cfg.seed)
-            if self.out: self.out.mkdir(parents=True, exist_ok=True); cfg.save(self.out/"config.yaml"); _write(self.out/"history.jsonl", "")
-        self._tell("fit_start")
-        while self.epoch < cfg.epochs:
-            start, total = time.time(), 0.
-            set_epoch_lr(optimizer, cfg, self.epoch)
-            self.loader.batch_sampler.set_epoch(self.epoch)
-            model.train()
-            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-                torch.manual_seed((cfg.seed*1_000_003 + self.epoch) % 2**63)                                    # dropout
-                for images, labels in self.loader:
-                    loss = training_step(model, loss_of, optimizer, images.to(self.device, non_blocking=True), labels.to(self.device), self.accelerator)
-                    total += loss; self.step += 1
-                    self._tell("step_end", loss)
-            line = {"epoch": self.epoch + 1, "loss": float(total)/len(self.loader), "seconds": time.time() - start, "lr": {g["name"]: g["lr"] for g in optimizer.param_groups}}
-            if self.epoch + 1 == cfg.epochs or self.epoch + 1 >= cfg.eval_from: line |= self._measure()
-            self.history.append(line)
-            self._tell("epoch_end", line)
-            self.epoch += 1
-            self._checkpoint()
-        run = Run(cfg, model.eval(), self._summary(), self.history, self.data, self.out)
-        if self.out: self._finish(run)
-        self._tell("fit_end", run)
+            if self.out: self.out.mkdir(parents=True, exist_ok=True); cfg.save(self.out/"config.yaml")
+        elif self.epoch >= cfg.epochs and (self.out/"metrics.json").is_file():
+            return Run(cfg, model.eval(), json.loads((self.out/"metrics.json").read_text()), self.history, self.data, self.out)
+        self._tell("fit_start"); run = None
+        try:
+            while self.epoch < cfg.epochs: self._train_epoch(model, loss_of, optimizer)
+            run = Run(cfg, model.eval(), self._summary(), self.history, self.data, self.out)
+            if self.out: self._finish(run)
+        finally: self._tell("fit_end", run)
         return run
+
+    def _train_epoch(self, model, loss_of, optimizer):
+        cfg, start, total = self.cfg, time.time(), 0.
+        set_epoch_lr(optimizer, cfg, self.epoch)
+        self.loader.batch_sampler.set_epoch(self.epoch)
+        model.train()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed((cfg.seed*1_000_003 + self.epoch) % 2**63)                                    # dropout
+            for images, labels in self.loader:
+                loss = training_step(model, loss_of, optimizer, images.to(self.device, non_blocking=True), labels.to(self.device), self.accelerator)
+                total += loss; self.step += 1
+                self._tell("step_end", loss)
+        line = {"epoch": self.epoch + 1, "loss": float(total)/len(self.loader), "seconds": time.time() - start, "lr": {g["name"]: g["lr"] for g in optimizer.param_groups}}
+        if self.epoch + 1 == cfg.epochs or self.epoch + 1 >= cfg.eval_from: line |= self._measure()
+        self.history.append(line)
+        self._tell("epoch_end", line)
+        self.epoch += 1
+        self._checkpoint()
 
     def _measure(self): return measure(self.model.embed, self.data, self.cfg, self.mean, self.std, self.device)
     def _tell(self, what, *args):
         for c in self.callbacks: getattr(c, what)(self, *args)
 
-# %% ../nbs/09_training.ipynb #46b788b9
+# %% ../nbs/09_training.ipynb #0865b9aa
+def definitions(data): # data: RetrievalData; -> str
+    "How its figures are defined, for every report."
+    if data.gallery: return "queries against a separate gallery, by cosine; R = images of the query's class in the gallery; 'MAP@50 (published code)' divides by the hits found among 50; last epoch"
+    return "leave-one-out by cosine, the query itself excluded; R = other images of its class; '(published code)' counts the query itself; last epoch"
+
 @patch
 def _summary(self:Trainer):
     "The figures of the last epoch and everything they rest on."
@@ -211,7 +220,7 @@ def _summary(self:Trainer):
     figures = {k: v for k, v in measured[-1].items() if k not in ("epoch", "loss", "seconds", "lr")} if measured else self._measure()
     out = {**figures, "epoch": len(self.history), "frozen": self.frozen, "measured on": "held-out training classes" if self.cfg.holdout else "test classes",
            "data": self.data.name, "data sha256": self.data.sha256, "seed": self.cfg.seed, "trainable": self.model.trainable_parameters_by_part() if self.cfg.epochs else {}, "seconds": sum(l["seconds"] for l in self.history),
-           "definitions": "leave-one-out, cosine, the query itself excluded; MAP@R with R = other images of the class; '(published code)' counts the query itself"}
+           "definitions": definitions(self.data)}
     if len(measured) > 1:
         best = max(measured, key=lambda l: l["R@1"])
         out["best over epochs, chosen on the measured classes"] = {"epoch": best["epoch"], "R@1": best["R@1"], "MAP@R": best["MAP@R"]}
@@ -220,13 +229,15 @@ def _summary(self:Trainer):
 @patch
 def _finish(self:Trainer, run):
     run.model.save(self.out/"model", metrics={k: v for k, v in run.metrics.items() if isinstance(v, float)} | {"frozen R@1": run.metrics["frozen"]["R@1"], "measured on": run.metrics["measured on"], "seed": self.cfg.seed})
-    _write(self.out/"metrics.json", json.dumps(run.metrics, indent=1))
+    write_text(self.out/"metrics.json", json.dumps(run.metrics, indent=1))
 
 @patch
 def _refuse_other_run(self:Trainer):
     "A folder belongs to one run: the same settings on the same data."
-    if not self.out or not (self.out/"config.yaml").is_file(): return
-    other = self.cfg.diff(Config.load(self.out/"config.yaml"))
+    if not self.out: return
+    if self.out.exists() and not self.out.is_dir(): raise ConfigError(f"{str(self.out)!r} is a file: a run needs a folder.")
+    if not any((self.out/f).is_file() for f in ("checkpoint/last.safetensors", "metrics.json")): return      # nothing to lose
+    other = self.cfg.replace(workers=0).diff(Config.load(self.out/"config.yaml").replace(workers=0))
     if other:
         name, (here, there) = next(iter(other.items()))
         raise ConfigError(f"{str(self.out)!r} holds a run with other settings ({name} = {there!r} there, {here!r} here{f', and {len(other) - 1} more' if len(other) > 1 else ''}): choose another folder, or load its settings with Config.load({str(self.out/'config.yaml')!r}).")
@@ -243,12 +254,20 @@ def _checkpoint(self:Trainer):
             if torch.is_tensor(v): tensors[f"optimizer.{i}.{k}"] = v
             elif v is not None: scalars[f"{i}.{k}"] = v
     for (block, k), v in getattr(self.model.class_prompts, "state", {}).items(): tensors[f"bank.{block}.{k}"] = v
-    about = dict(epoch=self.epoch, step=self.step, scalars=scalars, data=self.data.sha256, frozen=self.frozen, history=self.history,
+    about = dict(epoch=self.epoch, step=self.step, scalars=scalars, data=self.data.sha256, backbone=self.backbone_is, frozen=self.frozen, history=self.history,
                  scaler=self.accelerator.scaler.state_dict() if self.accelerator.scaler else None)
     file = self.out/"checkpoint"/"last.safetensors"
-    save_file({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}, f"{file}.part", metadata={"run": json.dumps(about)})
+    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, f"{file}.part", metadata={"run": json.dumps(about)})
     Path(f"{file}.part").replace(file)
-    _write(self.out/"history.jsonl", "".join(json.dumps(l) + "\n" for l in self.history))
+    self._write_history()
+
+@patch
+def _write_history(self:Trainer): write_text(self.out/"history.jsonl", "".join(json.dumps(l) + "\n" for l in self.history))
+
+@patch
+def _fingerprint(self:Trainer):
+    "Which frozen backbone this is; nothing for one that is tuned as a whole."
+    return self.model.backbone.fingerprint({n.removeprefix("backbone.vit.") for n in self.model.tuned_state()}) if self.model.backbone.frozen else None
 
 @patch
 def _resume(self:Trainer): # -> whether there was something to go on from
@@ -258,6 +277,7 @@ def _resume(self:Trainer): # -> whether there was something to go on from
     with safe_open(file, "pt") as f:
         about, tensors = json.loads(f.metadata()["run"]), {n: f.get_tensor(n) for n in f.keys()}
     if about["data"] != self.data.sha256: raise ConfigError(f"{str(self.out)!r} holds a run on other images (data hash {about['data'][:12]} there, {self.data.sha256[:12]} here): choose another folder.")
+    if about["backbone"] != self.backbone_is: raise ConfigError(f"{str(self.out)!r} holds a run on another backbone (its frozen weights differ): give the same weights, or choose another folder.")
     self.model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, strict=False)
     state, own = {}, self.optimizer.state_dict()
     for n, t in tensors.items():
@@ -268,4 +288,5 @@ def _resume(self:Trainer): # -> whether there was something to go on from
         self.model.class_prompts.state = {tuple(n.split(".")[1:]): t for n, t in tensors.items() if n.startswith("bank.")}
     if about["scaler"] and self.accelerator.scaler: self.accelerator.scaler.load_state_dict(about["scaler"])
     self.epoch, self.step, self.frozen, self.history = about["epoch"], about["step"], about["frozen"], about["history"]
+    self._write_history()
     return True

@@ -41,13 +41,13 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
     def forward(self, weight): return weight + self.scale*self.B @ self.A
 
-# %% ../nbs/06_tuning.ipynb #8d3fa756
+# %% ../nbs/06_tuning.ipynb #3a10ad80
 def tune(backbone, cfg): # backbone: Backbone; cfg: Config
     "Make trainable what the settings say, adding adapters and low-rank updates. Raises `BackboneError` if a block cannot take them."
     backbone.vit.requires_grad_(cfg.tune == "full")
     backbone.frozen = cfg.tune != "full"
     if cfg.tune == "bitfit":
-        for name, p in backbone.vit.named_parameters(): p.requires_grad_("bias" in name)
+        for name, p in backbone.vit.named_parameters(): p.requires_grad_("bias" in name and not name.startswith(("head", "attn_pool.")))
     if cfg.adapter != "none":
         for l in range(max(backbone.depth - cfg.adapter_num_blocks, 0), backbone.depth):
             if not backbone.exact[l]: raise BackboneError(f"block {l} is a {type(backbone.vit.blocks[l]).__name__}: adapters need timm's plain Block.")
