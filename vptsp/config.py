@@ -20,7 +20,7 @@ class ConfigError(ValueError):
 def _s(default, doc, choices=None, low=None, high=None):
     return field(default=default, metadata=dict(doc=doc, choices=choices, low=low, high=high))
 
-# %% ../nbs/00_config.ipynb #30fe9ede
+# %% ../nbs/00_config.ipynb #646a3985
 @dataclass(frozen=True)
 class Config:
     "All settings of one run. Raises `ConfigError` for a value out of its range."
@@ -39,15 +39,15 @@ class Config:
     tune: str = _s("bitfit", "what of the backbone is trained: nothing, every bias (BitFit), or all of it", ("none", "bitfit", "full"))
     pool: str = _s("token", "token: the class token(s); avg: the mean of the patch tokens", ("token", "avg"))
     head: bool = _s(True, "LayerNorm and Linear after the backbone; without them e = d")
-    head_init: str = _s("xavier", "start of the head: random (published), the identity (e = d), or the principal axes of the training features",
-                        ("xavier", "identity", "pca"))
+    head_init: str = _s("xavier", "start of the head: random (published), the identity (e = d), the principal axes of the training features, or these with the spread within classes made even",
+                        ("xavier", "identity", "pca", "whiten"))
     embed_dim: int = _s(384, "e, length of an embedding; without a head it is the backbone's width", low=1)
     feature_dropout: float = _s(0., "dropout on the finished embedding, and inside adapters", low=0., high=.99)
     # shared prompts (VPT-Deep)
     num_prompts: int = _s(10, "p, shared prompts a block; 0 for none", low=0)
     prompt_depth: int = _s(12, "the first blocks that have shared prompts; more than there are means all", low=0)
     prompt_block_step: int = _s(0, "block l uses max(p - l * step, 0) of them", low=0)
-    prompt_init: str = _s("xavier", "start of all prompts: random (published), or tokens that the block sees in training images (class prompts: of the class)",
+    prompt_init: str = _s("xavier", "start of all prompts: random (published), or class tokens that enter their block for training images (class prompts: of the class)",
                           ("xavier", "tokens"))
     # semantic proxies
     semantic_proxies: str = _s("class_prompts", "what the second pass sees: prompts of the image's class (the method), the shared prompts, none; "

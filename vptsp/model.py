@@ -25,7 +25,7 @@ from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import GRUAccumulator, MeanAccumulator, SemanticProxies, group_by_class
 from .tuning import trainable_by_part, tune
 
-# %% ../nbs/07_model.ipynb #722ab00e
+# %% ../nbs/07_model.ipynb #0dc82d42
 class Head(nn.Module):
     "Pooled features (b, t, d) to embeddings (b, e) of length one."
     def __init__(self, width, embed_dim, tokens=1, dropout=0.):
@@ -43,13 +43,20 @@ class Head(nn.Module):
         for l in self.linears:
             if l.in_features != l.out_features: raise ConfigError(f"head_init = 'identity' needs embed_dim = {l.in_features}, the backbone's width, not {l.out_features}; or use head_init = 'pca'.")
             with torch.no_grad(): l.weight.copy_(torch.eye(l.in_features)); l.bias.zero_()
-    def start_at_axes(self, f): # f: features (n, t, d)
-        "The embedding starts as the features' coordinates along their first e principal axes."
+    def start_at_axes(self, f, labels=None, evenness=.3): # f: features (n, t, d); labels: (n,) to even out the spread within classes
+        """The embedding starts as the features' coordinates along their first e principal axes. With labels, directions in which images of
+        one class differ are first shrunk, by (S + evenness * mean variance)^(-1/2) with S the covariance within classes."""
         for t, (n, l) in enumerate(zip(self.norms, self.linears)):
-            if l.out_features > min(len(f), l.in_features): raise ConfigError(f"head_init = 'pca' finds at most {min(len(f), l.in_features)} axes here, but embed_dim = {l.out_features}.")
+            if l.out_features > min(len(f), l.in_features): raise ConfigError(f"this head_init finds at most {min(len(f), l.in_features)} axes here, but embed_dim = {l.out_features}.")
             with torch.no_grad():
-                x = n(f[:, t]); mean = x.mean(0)
-                axes = torch.linalg.svd(x - mean, full_matrices=False).Vh[:l.out_features]
+                x = n(f[:, t]); mean = x.mean(0); x = x - mean
+                even = torch.eye(l.in_features, device=x.device)
+                if labels is not None:
+                    _, inverse, count = labels.unique(return_inverse=True, return_counts=True)
+                    within = x - (torch.zeros(len(count), x.shape[1], device=x.device).index_add(0, inverse, x)/count[:, None])[inverse]
+                    variance, axes = torch.linalg.eigh(within.T @ within/len(x))
+                    even = axes @ ((variance.clamp(min=0) + evenness*variance.mean())/variance.mean()).rsqrt().diag() @ axes.T
+                axes = torch.linalg.svd(x @ even, full_matrices=False).Vh[:l.out_features] @ even
                 l.weight.copy_(axes); l.bias.copy_(-axes @ mean)
 
 class NoHead(nn.Module):
@@ -141,7 +148,7 @@ def build_model(
         vit = backbone if backbone is not None else load_vit(cfg.backbone, pretrained, weights, cfg.image_size)
         return Model(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
 
-# %% ../nbs/07_model.ipynb #01e506b5
+# %% ../nbs/07_model.ipynb #86ab5dde
 @patch
 @torch.no_grad()
 def warm_start(self:Model,
@@ -150,14 +157,14 @@ def warm_start(self:Model,
 ): # -> number of images seen
     "Start prompts, head and proxies from the images, where the settings (`prompt_init`, `head_init`, `proxy_init`) ask for it."
     cfg, device = self.cfg, self.proxies.bias.device
-    if cfg.head_init != "pca" and cfg.proxy_init == "random" and cfg.prompt_init == "xavier": return 0
+    if cfg.head_init not in ("pca", "whiten") and cfg.proxy_init == "random" and cfg.prompt_init == "xavier": return 0
     training = self.training; self.eval()
     try:
         if cfg.prompt_init == "tokens": _tokens_to_prompts(self, batches, torch.Generator().manual_seed(seed))
-        if cfg.head_init == "pca":
+        if cfg.head_init in ("pca", "whiten"):
             shared = self.prompts() if self.prompts is not None else ()
-            f = torch.cat([self.backbone(x.to(device), shared).float() for x, _ in batches])
-            for h in filter(None, (self.head, self.proxy_head)): h.start_at_axes(f)
+            f, y = (torch.cat(z) for z in zip(*((self.backbone(x.to(device), shared).float(), y.to(device)) for x, y in batches)))
+            for h in filter(None, (self.head, self.proxy_head)): h.start_at_axes(f, y if cfg.head_init == "whiten" else None)
         n, total, seen = 0, torch.zeros_like(self.proxies.memory), torch.zeros(self.num_classes, device=device)
         for x, y in batches if cfg.proxy_init == "class_mean" else ():
             y = y.to(device); total.index_add_(0, y, self(x.to(device)).embeddings.float()); seen += torch.bincount(y, minlength=self.num_classes); n += len(y)
@@ -166,8 +173,8 @@ def warm_start(self:Model,
     finally: self.train(training)
 
 def _tokens_to_prompts(model, batches, gen):
-    "Replace prompts by tokens that enter their block: shared ones of random images, class prompts of images of the class."
-    bb, device, takers = model.backbone, model.proxies.bias.device, {}     # takers: (block, image) -> rows that take one of its tokens
+    "Replace prompts by class tokens that enter their block: shared ones of random images, class prompts of images of the class."
+    bb, device, takers = model.backbone, model.proxies.bias.device, {}     # takers: (block, image) -> rows that take its class token
     def take(block, image, row): takers.setdefault((int(block), image), []).append(row)
     labels = torch.cat([y for _, y in batches]).tolist()
     of_class = {}
@@ -182,7 +189,7 @@ def _tokens_to_prompts(model, batches, gen):
         t = bb.tokens(x.to(device))
         for l in range(bb.depth):
             for b in range(len(y)):
-                for row in takers.get((l, start + b), ()): row.copy_(t[b, int(torch.randint(t.shape[1], (1,), generator=gen))])
+                for row in takers.get((l, start + b), ()): row.copy_(t[b, 0] if bb.vit.has_class_token else t[b].mean(0))
             t = bb._block(l, t, None, None, None)
         start += len(y)
 
