@@ -20,7 +20,7 @@ class ConfigError(ValueError):
 def _s(default, doc, choices=None, low=None, high=None):
     return field(default=default, metadata=dict(doc=doc, choices=choices, low=low, high=high))
 
-# %% ../nbs/00_config.ipynb #646a3985
+# %% ../nbs/00_config.ipynb #8cdf2745
 @dataclass(frozen=True)
 class Config:
     "All settings of one run. Raises `ConfigError` for a value out of its range."
@@ -47,8 +47,6 @@ class Config:
     num_prompts: int = _s(10, "p, shared prompts a block; 0 for none", low=0)
     prompt_depth: int = _s(12, "the first blocks that have shared prompts; more than there are means all", low=0)
     prompt_block_step: int = _s(0, "block l uses max(p - l * step, 0) of them", low=0)
-    prompt_init: str = _s("xavier", "start of all prompts: random (published), or class tokens that enter their block for training images (class prompts: of the class)",
-                          ("xavier", "tokens"))
     # semantic proxies
     semantic_proxies: str = _s("class_prompts", "what the second pass sees: prompts of the image's class (the method), the shared prompts, none; "
                                "or no second pass: proxies are learned vectors", ("class_prompts", "shared_prompts", "no_prompts", "none"))

@@ -148,19 +148,17 @@ def build_model(
         vit = backbone if backbone is not None else load_vit(cfg.backbone, pretrained, weights, cfg.image_size)
         return Model(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
 
-# %% ../nbs/07_model.ipynb #86ab5dde
+# %% ../nbs/07_model.ipynb #46b4bb85
 @patch
 @torch.no_grad()
 def warm_start(self:Model,
-    batches, # (images, labels) over the training images, as for testing; gone through up to three times
-    seed=0, # of which tokens become prompts
+    batches, # (images, labels) over the training images, as for testing; gone through up to twice
 ): # -> number of images seen
-    "Start prompts, head and proxies from the images, where the settings (`prompt_init`, `head_init`, `proxy_init`) ask for it."
+    "Start head and proxies from the images, where the settings (`head_init`, `proxy_init`) ask for it."
     cfg, device = self.cfg, self.proxies.bias.device
-    if cfg.head_init not in ("pca", "whiten") and cfg.proxy_init == "random" and cfg.prompt_init == "xavier": return 0
+    if cfg.head_init not in ("pca", "whiten") and cfg.proxy_init == "random": return 0
     training = self.training; self.eval()
     try:
-        if cfg.prompt_init == "tokens": _tokens_to_prompts(self, batches, torch.Generator().manual_seed(seed))
         if cfg.head_init in ("pca", "whiten"):
             shared = self.prompts() if self.prompts is not None else ()
             f, y = (torch.cat(z) for z in zip(*((self.backbone(x.to(device), shared).float(), y.to(device)) for x, y in batches)))
@@ -171,27 +169,6 @@ def warm_start(self:Model,
         if cfg.proxy_init == "class_mean": self.proxies.start_at(total[seen > 0], (seen > 0).nonzero()[:, 0])
         return n
     finally: self.train(training)
-
-def _tokens_to_prompts(model, batches, gen):
-    "Replace prompts by class tokens that enter their block: shared ones of random images, class prompts of images of the class."
-    bb, device, takers = model.backbone, model.proxies.bias.device, {}     # takers: (block, image) -> rows that take its class token
-    def take(block, image, row): takers.setdefault((int(block), image), []).append(row)
-    labels = torch.cat([y for _, y in batches]).tolist()
-    of_class = {}
-    for i, c in enumerate(labels): of_class.setdefault(c, []).append(i)
-    for block, p in (model.prompts.layers if model.prompts is not None else {}).items():
-        for row in p.data: take(block, int(torch.randint(len(labels), (1,), generator=gen)), row)
-    for block, q in model.class_prompts.tables().items() if model.class_prompts is not None else ():
-        for c, ids in of_class.items():
-            for j, row in enumerate(q[c]): take(block, ids[j % len(ids)], row)
-    start = 0
-    for x, y in batches:
-        t = bb.tokens(x.to(device))
-        for l in range(bb.depth):
-            for b in range(len(y)):
-                for row in takers.get((l, start + b), ()): row.copy_(t[b, 0] if bb.vit.has_class_token else t[b].mean(0))
-            t = bb._block(l, t, None, None, None)
-        start += len(y)
 
 # %% ../nbs/07_model.ipynb #13ce4db4
 @patch

@@ -139,7 +139,7 @@ def _read_history(folder):
     file = Path(folder)/"history.jsonl"
     return [json.loads(l) for l in file.read_text().splitlines() if l.strip()] if file.is_file() else []
 
-# %% ../nbs/09_training.ipynb #1b4f32b1
+# %% ../nbs/09_training.ipynb #c6b7f07e
 class Trainer:
     "Trains and measures one configuration. Raises `ConfigError` if `out` holds a run with other settings or data."
     def __init__(self,
@@ -173,7 +173,7 @@ class Trainer:
         if not self._resume():
             if self.step: raise RuntimeError("this Trainer has trained already and nothing of it is on disk: make a new one, or give it a folder to go on from (out=...).")
             if self.frozen is None: self.frozen = measure_frozen(model, self.data, self.device)
-            model.warm_start(eval_loader(self.data.train, cfg, self.mean, self.std), cfg.seed)
+            model.warm_start(eval_loader(self.data.train, cfg, self.mean, self.std))
             if self.out: self.out.mkdir(parents=True, exist_ok=True); cfg.save(self.out/"config.yaml")
         elif self.epoch >= cfg.epochs and (self.out/"metrics.json").is_file():
             return Run(cfg, model.eval(), json.loads((self.out/"metrics.json").read_text()), self.history, self.data, self.out)
