@@ -14,7 +14,7 @@ setup(
     author=cfg["author"], author_email=cfg["author_email"], url=cfg["git_url"], license="Apache-2.0",
     long_description=(here/"README.md").read_text(encoding="utf-8") if (here/"README.md").is_file() else "",
     long_description_content_type="text/markdown",
-    # the bundled images and backbone travel inside the package as `vptsp.data_files`
+    # the bundled images and backbone travel inside the package as `vptsp.bundle`
     packages=find_packages(include=["vptsp", "vptsp.*"]) + ["vptsp.bundle"], package_dir={"vptsp.bundle": "data"},
     package_data={"vptsp.bundle": ["*/*.webp", "*/*.csv", "*/*.json", "*/*.md", "*/*.safetensors"]},
     python_requires=">=" + cfg["min_python"],

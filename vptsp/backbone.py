@@ -137,7 +137,7 @@ class Backbone(nn.Module):
         "`run(tokens(images), ...)`."
         return self.run(self.tokens(images), prompts, index)
 
-# %% ../nbs/02_backbone.ipynb #a6053021
+# %% ../nbs/02_backbone.ipynb #0041dafd
 def bundled_vit(**kwargs): # -> VisionTransformer
     "The bundled architecture, untrained: 64 px, a convolutional stem to 4 x 4 tokens, width 128, 6 blocks, 4 heads, 1.4M parameters."
     stem = ConvStem(depth=3, channels=(64, 128, 128), kernel_size=(4, 3, 3), stride=(4, 2, 2), padding=(0, 1, 1), act_layer=nn.GELU)
@@ -171,7 +171,7 @@ def load_vit(
             try: vit = timm.create_model(name, pretrained=True, num_classes=0, **size)
             except Exception as e:
                 raise BackboneError(f"the weights of {name!r} could not be fetched ({_one_line(e)}): with a network, try again; without one, put the model's "
-                                    f"model.safetensors (on the hub: timm/{name}) on this machine and give its path as `weights`.") from None
+                                    f"model.safetensors (on the hub: timm/{name}) on this machine and give its path as `weights` (--weights).") from None
     if weights is not None: load_weights(vit, weights)
     return vit
 

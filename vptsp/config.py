@@ -180,7 +180,7 @@ def _repr_html_(self:Config):
                         f"<td style='text-align:left'>{html.escape(f.metadata['doc'])}</td></tr>")
     return "<table><tr><th>setting</th><th>value</th><th style='text-align:left'>meaning</th></tr>" + "".join(row(f, getattr(self, f.name)) for f in fields(self)) + "</table>"
 
-# %% ../nbs/00_config.ipynb #9e9de0f1
+# %% ../nbs/00_config.ipynb #f399299c
 _small, _base = "vit_small_patch16_224.augreg_in21k", "vit_base_patch16_224.augreg_in21k"
 _rows = dict(
     #                   backbone  e   b  k  epochs from  optimizer lr   lr_proxy decay shared prompts  class prompts ratio drop  cosine        bank
@@ -200,7 +200,7 @@ def _preset(name):
     return dict(dataset=dataset, backbone=backbone, embed_dim=e, batch_size=b, samples_per_class=k, epochs=epochs, eval_from=start, optimizer=optimizer, lr=lr,
                 lr_proxy=lr_proxy, weight_decay=decay, num_prompts=p[0], prompt_depth=p[1], prompt_block_step=p[2], num_class_prompts=q[0],
                 class_prompt_depth=q[1], class_prompt_block_step=q[2], proxy_bias_ratio=ratio, gru_dropout=drop, lr_cosine_length=cosine[0],
-                lr_cosine_min=cosine[1], bank=bank, checkpointing=bank)
+                lr_cosine_min=cosine[1], bank=bank)
 
 # %% ../nbs/00_config.ipynb #9f951167
 _emoji = dict(dataset="emoji", backbone="bundled", image_size=64, resize=64, embed_dim=128, mixed_precision="no")
