@@ -1,7 +1,8 @@
 """Check that notebooks and everything made from them agree, and run every notebook.
 
     python tests/check_notebooks.py            # fails if modules or README differ from the notebooks, metadata is unclean, or a notebook fails
-    python tests/check_notebooks.py --write    # export, run, clean and write them instead
+    python tests/check_notebooks.py --write    # export, run, clean and write them instead; cells flagged slow keep their output
+    python tests/check_notebooks.py --write --slow quickstart        # run those as well (an hour)
 """
 import argparse, filecmp, json, os, re, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -28,6 +29,11 @@ def readme(path):
                 if text: out.append(f"```\n{''.join(text).rstrip()}\n```")
     return "\n\n".join(out) + "\n"
 
+def flag(cell):
+    "Why tests do not run this cell, if they don't."
+    found = re.match(r"#\| *(slow|cuda|browser)", "".join(cell["source"])) if cell["cell_type"] == "code" else None
+    return found and found[1]
+
 def in_copy(command):
     "What a command leaves of a copy of the notebooks and modules."
     folder = Path(tempfile.mkdtemp())
@@ -48,15 +54,15 @@ def check():
     for folder in (exported, cleaned): shutil.rmtree(folder)
     if readme(ROOT/"nbs"/"index.ipynb") != (ROOT/"README.md").read_text(encoding="utf-8"): wrong.append("README.md differs from nbs/index.ipynb: run `make notebooks`")
     wrong += [f"{p.relative_to(ROOT)} has {p.stat().st_size/1e3:.0f} kB; a notebook may have {KEPT}: make its pictures smaller" for p in notebooks() if p.stat().st_size > KEPT*1000]
-    skipped = [(p, "".join(c["source"]).splitlines()[0]) for p in notebooks() for c in json.loads(p.read_text())["cells"] if c["cell_type"] == "code" and re.match(r"#\| *(slow|cuda|browser)", "".join(c["source"]))]
-    for p, flag in skipped: print(f"SKIPPED a cell of {p.relative_to(ROOT)}: flagged `{flag}`; run it with nbdev_test --flags {flag.split()[-1]}")
+    for p in notebooks():
+        for why in filter(None, map(flag, json.loads(p.read_text(encoding="utf-8"))["cells"])): print(f"SKIPPED a cell of {p.relative_to(ROOT)}: flagged `{why}`, its output is kept; run it with nbdev_test --flags {why}")
     if wrong: sys.exit("\n".join(wrong))
     print(f"{len(notebooks())} notebooks, their modules and the README agree. Running the notebooks.", flush=True)
     start = time.time()
     if run(BIN/"nbdev_test", "--n_workers", 2, "--timing").returncode: sys.exit("a notebook failed")
     print(f"every notebook ran, {time.time() - start:.0f} s", flush=True)
 
-def write(names):
+def write(names, slow):
     "Export, run in order, clean; README last."
     import nbformat
     from nbclient import NotebookClient
@@ -64,16 +70,19 @@ def write(names):
     for p in notebooks():
         if names and not any(n in str(p) for n in names): continue
         nb, start = nbformat.read(p, 4), time.time()
-        NotebookClient(nb, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(p.parent)}}).execute()
+        kept = [c for c in nb.cells if flag(c) and not (slow and flag(c) == "slow")]
+        for c in kept: c.cell_type = "raw"                                    # not run, so that its output stays
+        NotebookClient(nb, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(p.parent)}}).execute()
+        for c in kept: c.cell_type = "code"
         nb.metadata.pop("widgets", None)                                  # a saved widget is megabytes of its script
         for c in nb.cells:
             if c.cell_type == "code": c.outputs = [o for o in c.outputs if o.get("name") != "stderr"]
         nbformat.write(nb, p); print(f"{p.relative_to(ROOT)}: {time.time() - start:.0f} s, {p.stat().st_size/1e3:.0f} kB", flush=True)
-    run(BIN/"nbdev_clean")
+    for _ in range(2): run(BIN/"nbdev_clean")                              # the ids that the first gives, the second keeps
     (ROOT/"README.md").write_text(readme(ROOT/"nbs"/"index.ipynb"), encoding="utf-8")
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--write", action="store_true"); p.add_argument("names", nargs="*", help="with --write: only notebooks whose path contains one of these")
+    p.add_argument("--write", action="store_true"); p.add_argument("--slow", action="store_true"); p.add_argument("names", nargs="*", help="with --write: only notebooks whose path contains one of these")
     a = p.parse_args()
-    write(a.names) if a.write else check()
+    write(a.names, a.slow) if a.write else check()

@@ -25,7 +25,7 @@ from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import GRUAccumulator, MeanAccumulator, SemanticProxies, group_by_class
 from .tuning import trainable_by_part, tune
 
-# %% ../nbs/07_model.ipynb #0dc82d42
+# %% ../nbs/07_model.ipynb #fbe42857
 class Head(nn.Module):
     "Pooled features (b, t, d) to embeddings (b, e) of length one."
     def __init__(self, width, embed_dim, tokens=1, dropout=0.):
@@ -47,7 +47,7 @@ class Head(nn.Module):
         """The embedding starts as the features' coordinates along their first e principal axes. With labels, directions in which images of
         one class differ are first shrunk, by (S + evenness * mean variance)^(-1/2) with S the covariance within classes."""
         for t, (n, l) in enumerate(zip(self.norms, self.linears)):
-            if l.out_features > min(len(f), l.in_features): raise ConfigError(f"this head_init finds at most {min(len(f), l.in_features)} axes here, but embed_dim = {l.out_features}.")
+            if l.out_features > l.in_features: raise ConfigError(f"this head_init finds at most {l.in_features} axes, the backbone's width, but embed_dim = {l.out_features}.")
             with torch.no_grad():
                 x = n(f[:, t]); mean = x.mean(0); x = x - mean
                 even = torch.eye(l.in_features, device=x.device)
@@ -56,7 +56,7 @@ class Head(nn.Module):
                     within = x - (torch.zeros(len(count), x.shape[1], device=x.device).index_add(0, inverse, x)/count[:, None])[inverse]
                     variance, axes = torch.linalg.eigh(within.T @ within/len(x))
                     even = axes @ ((variance.clamp(min=0) + evenness*variance.mean())/variance.mean()).rsqrt().diag() @ axes.T
-                axes = torch.linalg.svd(x @ even, full_matrices=False).Vh[:l.out_features] @ even
+                axes = torch.linalg.eigh(even @ x.T @ x @ even).eigenvectors.flip(1).T[:l.out_features] @ even
                 l.weight.copy_(axes); l.bias.copy_(-axes @ mean)
 
 class NoHead(nn.Module):
