@@ -57,12 +57,12 @@ It exists so that prompts, proxies and everything around them can be tried witho
 - {s['icons']['images']:,} user-interface icons of {s['icons']['classes']:,} names, each drawn by at least four icon sets;
 - {s['letters']['images']:,} letters, {s['letters']['classes']:,} characters in {len(FONTS)} typefaces,
 
-painted in random colours, bent and shifted on the fly, for {r['minutes']:.0f} minutes on two CPU cores ({r['images_seen']/1e6:.1f}M pictures). Task: normalised softmax over (drawing, palette); pictures get harder as it gets
-better. `data/build_pretraining.py` fetches and draws, `data/pretrain.py` trains, `data/card_backbone.py` writes this card. The Apache-2.0 licence of the repository holds for the weights.
+painted in random colours, bent and shifted on the fly, for {about['log'][-1]['minutes']:.0f} minutes on two CPU cores ({r['images_seen']/1e6:.1f}M pictures). Task: normalised softmax over (drawing, palette); pictures get harder as it gets
+better. The learning rate was to fall over {r['minutes']:.0f} minutes, and the run ended at step {r['stop']:,}, before it had fallen all the way: a longer one would be stronger. `data/build_pretraining.py` fetches and draws, `data/pretrain.py` trains, `data/card_backbone.py` writes this card. The Apache-2.0 licence of the repository holds for the weights.
 
 ## What it has not seen
 
-No emoji. Code points of the benchmark are left out of the letters; an icon is left out if all words of its name stand in the name of one emoji, and if it is one of a list of synonyms
+No emoji. Code points of the benchmark are left out of the letters; an icon is left out if all words of its name stand in the name of one emoji, or if it is one of a list of synonyms
 ({s['icons']['left_out_as_emoji']} names in all). What remains is kinship of meaning: {o['test_emoji_sharing_some_content_word']} of the test emoji share some content word with some icon, for instance {', '.join(o['examples'][:6])}.
 
 ## What it can do, untuned

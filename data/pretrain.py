@@ -1,6 +1,6 @@
 """Pretrain the bundled backbone, a small vision transformer, on icons and letters painted in random colours.
 
-    python data/build_pretraining.py && python data/pretrain.py [--minutes 110] [--cache DIR] [--out DIR]
+    python data/build_pretraining.py && python data/pretrain.py [--minutes 150] [--stop 12000] [--cache DIR] [--out DIR]
 
 The task is classification by normalised softmax. A drawing is recoloured on the fly: background, filled shape and line each get
 a colour, so that thousands of one-coloured icons become coloured pictures. Every class also owns `PALETTES` fixed palettes; where one of
@@ -126,7 +126,7 @@ def main(a):
     decay = [p for p in model.parameters() if p.ndim > 1] + [head]
     opt = torch.optim.AdamW([dict(params=decay, weight_decay=.05), dict(params=[p for p in model.parameters() if p.ndim <= 1], weight_decay=0.)], lr=a.lr)
     budget, start, step, seen, log, strength, skill = a.minutes*60, time.time(), 0, 0, [], 0., 0.
-    while (t := (time.time() - start)/budget) < 1:
+    while (t := (time.time() - start)/budget) < 1 and step != a.stop:
         for g in opt.param_groups: g["lr"] = a.lr*min(1, (step + 1)/500)*(.5 + .5*math.cos(math.pi*t)) + 1e-6
         x, y, palette = paint.batch(a.batch, strength)
         z = F.normalize(model(x.to(memory_format=torch.channels_last)), dim=1)
@@ -147,12 +147,12 @@ def save(model, a, log, seen, paint):
     out = Path(a.out); out.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, out/"model.part")
     (out/"model.part").replace(out/"model.safetensors")
-    (out/"pretraining.json").write_text(json.dumps(dict(args=vars(a), images_seen=seen, classes=paint.c, icons=paint.c_icons, palettes=PALETTES, log=log[::10]), indent=1))
+    (out/"pretraining.json").write_text(json.dumps(dict(args=vars(a), images_seen=seen, classes=paint.c, icons=paint.c_icons, palettes=PALETTES, log=log[::10] + log[-1:]), indent=1))
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--cache", default="data/.cache"); p.add_argument("--out", default="data/backbone")
-    p.add_argument("--minutes", type=float, default=120.); p.add_argument("--batch", type=int, default=128)
+    p.add_argument("--minutes", type=float, default=150., help="over which the learning rate falls to zero"); p.add_argument("--stop", type=int, default=12000, help="step after which to end before that; 0: don't"); p.add_argument("--batch", type=int, default=128)
     p.add_argument("--lr", type=float, default=1.2e-3); p.add_argument("--icon-share", type=float, default=.85)
     p.add_argument("--drop-path", type=float, default=.0); p.add_argument("--ramp", type=float, default=7e-4); p.add_argument("--skill", type=float, default=.35); p.add_argument("--seed", type=int, default=0)
     main(p.parse_args())
