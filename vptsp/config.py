@@ -202,16 +202,16 @@ def _preset(name):
                 class_prompt_depth=q[1], class_prompt_block_step=q[2], proxy_bias_ratio=ratio, gru_dropout=drop, lr_cosine_length=cosine[0],
                 lr_cosine_min=cosine[1], bank=bank)
 
-# %% ../nbs/00_config.ipynb #c6f6a569
+# %% ../nbs/00_config.ipynb #06432ac8
 _emoji = dict(dataset="emoji", backbone="bundled", image_size=64, resize=64, crop_min=.7, flip=0., batch_size=32, embed_dim=128, head_init="whiten", num_prompts=5, num_class_prompts=2, accumulator="gru", accumulator_init="mean",
-              proxy_init="class_mean", loss="norm_softmax", pos_alpha=16., epochs=5, eval_from=1, optimizer="adamw", lr=1e-3, lr_proxy=1e-3, lr_semantic=.1, weight_decay=1e-4, lr_cosine_length=5, lr_cosine_min=0., mixed_precision="no")
+              proxy_init="class_mean", loss="norm_softmax", pos_alpha=16., epochs=5, eval_from=3, optimizer="adamw", lr=1e-3, lr_proxy=1e-3, lr_semantic=.1, weight_decay=1e-4, lr_cosine_length=5, lr_cosine_min=0., mixed_precision="no")
 
 presets = {**{n: _preset(n) for n in _rows}, "emoji": _emoji} # name -> settings
 
-# %% ../nbs/00_config.ipynb #45062374
+# %% ../nbs/00_config.ipynb #e3486a5c
 _bare = dict(tune="none", num_prompts=0, semantic_proxies="none", bank=False, adapter="none", lora_rank=0)
 methods = { # the methods that can be compared, and what each changes
-    "frozen": {**_bare, "epochs": 0, "head": False, "head_init": "xavier"}, "linear": _bare, "bitfit": {**_bare, "tune": "bitfit"}, "adapter": {**_bare, "adapter": "parallel"},
+    "frozen": {**_bare, "epochs": 0, "head": False, "head_init": "xavier", "proxy_init": "random"}, "linear": _bare, "bitfit": {**_bare, "tune": "bitfit"}, "adapter": {**_bare, "adapter": "parallel"},
     "lora": {**_bare, "lora_rank": 8}, "vpt": {"semantic_proxies": "none", "bank": False}, "full": {**_bare, "tune": "full"},
     "vptsp-m": {"semantic_proxies": "class_prompts", "accumulator": "mix"}, "vptsp-g": {"semantic_proxies": "class_prompts"}}
 

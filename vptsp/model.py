@@ -148,26 +148,23 @@ def build_model(
         vit = backbone if backbone is not None else load_vit(cfg.backbone, pretrained, weights, cfg.image_size)
         return Model(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
 
-# %% ../nbs/07_model.ipynb #46b4bb85
+# %% ../nbs/07_model.ipynb #1b0d43ca
 @patch
 @torch.no_grad()
 def warm_start(self:Model,
-    batches, # (images, labels) over the training images, as for testing; gone through up to twice
+    batches, # (images, labels) over the training images, as for testing; their features (n, t, d) are held at once
 ): # -> number of images seen
     "Start head and proxies from the images, where the settings (`head_init`, `proxy_init`) ask for it."
     cfg, device = self.cfg, self.proxies.bias.device
     if cfg.head_init not in ("pca", "whiten") and cfg.proxy_init == "random": return 0
     training = self.training; self.eval()
     try:
+        shared = self.prompts() if self.prompts is not None else ()
+        f, y = (torch.cat(z) for z in zip(*((self.backbone(x.to(device), shared).float(), y.to(device)) for x, y in batches)))
         if cfg.head_init in ("pca", "whiten"):
-            shared = self.prompts() if self.prompts is not None else ()
-            f, y = (torch.cat(z) for z in zip(*((self.backbone(x.to(device), shared).float(), y.to(device)) for x, y in batches)))
             for h in filter(None, (self.head, self.proxy_head)): h.start_at_axes(f, y if cfg.head_init == "whiten" else None)
-        n, total, seen = 0, torch.zeros_like(self.proxies.memory), torch.zeros(self.num_classes, device=device)
-        for x, y in batches if cfg.proxy_init == "class_mean" else ():
-            y = y.to(device); total.index_add_(0, y, self(x.to(device)).embeddings.float()); seen += torch.bincount(y, minlength=self.num_classes); n += len(y)
-        if cfg.proxy_init == "class_mean": self.proxies.start_at(total[seen > 0], (seen > 0).nonzero()[:, 0])
-        return n
+        if cfg.proxy_init == "class_mean": self.proxies.start_at(self.head(f), y)
+        return len(y)
     finally: self.train(training)
 
 # %% ../nbs/07_model.ipynb #13ce4db4
