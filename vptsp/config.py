@@ -202,9 +202,9 @@ def _preset(name):
                 class_prompt_depth=q[1], class_prompt_block_step=q[2], proxy_bias_ratio=ratio, gru_dropout=drop, lr_cosine_length=cosine[0],
                 lr_cosine_min=cosine[1], bank=bank)
 
-# %% ../nbs/00_config.ipynb #06432ac8
-_emoji = dict(dataset="emoji", backbone="bundled", image_size=64, resize=64, crop_min=.7, flip=0., batch_size=32, embed_dim=128, head_init="whiten", num_prompts=5, num_class_prompts=2, accumulator="gru", accumulator_init="mean",
-              proxy_init="class_mean", loss="norm_softmax", pos_alpha=16., epochs=5, eval_from=3, optimizer="adamw", lr=1e-3, lr_proxy=1e-3, lr_semantic=.1, weight_decay=1e-4, lr_cosine_length=5, lr_cosine_min=0., mixed_precision="no")
+# %% ../nbs/00_config.ipynb #e3d79536
+_emoji = dict(dataset="emoji", backbone="bundled", image_size=64, resize=64, crop_min=.7, flip=0., batch_size=64, embed_dim=128, head_init="whiten", num_prompts=5, num_class_prompts=2, accumulator="gru", accumulator_init="mean",
+              proxy_init="class_mean", loss="norm_softmax", pos_alpha=16., epochs=5, eval_from=5, optimizer="adamw", lr=2e-3, lr_proxy=2e-3, lr_semantic=.1, weight_decay=1e-4, lr_cosine_length=5, lr_cosine_min=0., mixed_precision="no")
 
 presets = {**{n: _preset(n) for n in _rows}, "emoji": _emoji} # name -> settings
 

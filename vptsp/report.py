@@ -67,12 +67,12 @@ def compare(
         row(method, run.metrics, sum(run.metrics["trainable"].values()), start)
     return c
 
-# %% ../nbs/12a_report.ipynb #5f7deb23
+# %% ../nbs/12a_report.ipynb #129051f2
 def layout(embeddings, seed=0): # (n, e); -> (n, 2)
     "A map on which near embeddings (by cosine) lie near each other. Seeded."
     from sklearn.manifold import TSNE
     x = F.normalize(torch.as_tensor(embeddings).float(), dim=1).numpy()
-    return TSNE(perplexity=min(30, (len(x) - 1)/3), init="pca", metric="cosine", max_iter=400, random_state=seed, n_jobs=-1).fit_transform(x)
+    return TSNE(perplexity=min(30, (len(x) - 1)/3), init="pca", metric="cosine", max_iter=300, random_state=seed, n_jobs=-1).fit_transform(x)
 
 def _data_uri(image, **kw):
     f = io.BytesIO(); image.save(f, "WEBP", **kw)
@@ -99,7 +99,7 @@ def _table(c):
             ".vptsp .bar i{position:absolute;left:0;top:15%;height:70%;background:#9ecae1;border-radius:3px}.vptsp .bar b{position:relative;padding-left:.4em}</style>"
             "<tr><th style='text-align:left'>method</th><th style='text-align:left'>R@1, %</th><th>MAP@R, %</th><th>trained parameters</th><th>seconds</th></tr>" + "".join(map(row, c.rows)) + "</table>")
 
-# %% ../nbs/12a_report.ipynb #197210e2
+# %% ../nbs/12a_report.ipynb #76b9a877
 def _embeddings(run, images): return embed_all(run.model.embed, images, run.cfg, run.model.backbone.mean, run.model.backbone.std, next(run.model.parameters()).device)[0]
 
 def _map(run, limit=4000):
@@ -117,25 +117,26 @@ def _map(run, limit=4000):
     for g in groups if len(groups) <= 20 else ["training images"]:
         at = [n for n in range(len(ids)) if group[n] == g or len(groups) > 20]
         fig.add_scattergl(x=xy[at, 0], y=xy[at, 1], mode="markers", name=html.escape(g), customdata=[int(ids[n]) for n in at], text=[html.escape(names[n]) for n in at],
-                          hovertemplate="%{text}<extra></extra>", marker=dict(size=5, opacity=.75))
-    for (name, _), (symbol, colour, size), start in zip(kinds.items(), (("star", "#111", 8), ("circle-open", "#08519c", 8), ("x-thin-open", "#a50f15", 6)), range(len(ids), 10**9, c)):
+                          hovertemplate="%{text}<extra></extra>", marker=dict(size=6, opacity=.8))
+    for (name, _), (symbol, colour, size), start in zip(kinds.items(), (("star-open", "#222", 6), ("circle-open", "#08519c", 7), ("x-thin-open", "#a50f15", 6)), range(len(ids), 10**9, c)):
         fig.add_scattergl(x=xy[start:start + c, 0], y=xy[start:start + c, 1], mode="markers", name=name, hoverinfo="skip", visible=True if start == len(ids) else "legendonly",
-                          marker=dict(symbol=symbol, size=size, color=colour, line=dict(width=1.2, color=colour)))
+                          marker=dict(symbol=symbol, size=size, color=colour, opacity=.6, line=dict(width=1, color=colour)))
     fig.update_layout(template="plotly_white", height=640, margin=dict(l=10, r=10, t=40, b=10), legend=dict(itemsizing="constant"), xaxis=dict(visible=False), yaxis=dict(visible=False, scaleanchor="x"))
     return fig, ids
 
 def _curves(c):
-    "Loss and R@1 over epochs, two panels."
+    "Loss over epochs, and R@1 where more than the last epoch was measured."
     from plotly.subplots import make_subplots
-    fig = make_subplots(1, 2, subplot_titles=("training loss (each method's own)", "R@1 on unseen classes, %"), horizontal_spacing=.09)
-    runs = c.runs
-    colours = dict(zip([m for m in runs if m != "frozen"], ("#969696", "#fd8d3c", "#3182bd", "#31a354", "#756bb1", "#e6550d")))
-    for m, colour in colours.items():
-        h, seen = runs[m].history, [l for l in runs[m].history if "R@1" in l]
-        fig.add_scatter(x=[l["epoch"] for l in h], y=[l["loss"] for l in h], name=c.title(m), legendgroup=m, line_color=colour, row=1, col=1)
-        fig.add_scatter(x=[l["epoch"] for l in seen], y=[100*l["R@1"] for l in seen], mode="lines+markers", legendgroup=m, showlegend=False, line_color=colour, row=1, col=2)
-    if "frozen" in runs: fig.add_hline(100*runs["frozen"].metrics["R@1"], line_dash="dot", annotation_text="frozen", row=1, col=2)
-    fig.update_xaxes(title_text="epoch"); fig.update_layout(template="plotly_white", height=320, margin=dict(l=40, r=10, t=40, b=40))
+    runs, titles = c.runs, ["training loss (each method's own)", "R@1 on unseen classes, %"]
+    measured = {m: [l for l in r.history if "R@1" in l] for m, r in runs.items()}
+    panels = 1 + any(len(h) > 1 for h in measured.values())
+    fig = make_subplots(1, panels, subplot_titles=titles[:panels], horizontal_spacing=.09)
+    for m, colour in zip([m for m in runs if m != "frozen"], ("#969696", "#fd8d3c", "#3182bd", "#31a354", "#756bb1", "#e6550d")):
+        h, style = runs[m].history, dict(mode="lines+markers", legendgroup=m, line_color=colour)
+        fig.add_scatter(x=[l["epoch"] for l in h], y=[l["loss"] for l in h], name=c.title(m), **style, row=1, col=1)
+        if panels == 2: fig.add_scatter(x=[l["epoch"] for l in measured[m]], y=[100*l["R@1"] for l in measured[m]], showlegend=False, **style, row=1, col=2)
+    if panels == 2 and "frozen" in runs: fig.add_hline(100*runs["frozen"].metrics["R@1"], line_dash="dot", annotation_text="frozen", row=1, col=2)
+    fig.update_xaxes(title_text="epoch", dtick=max(1, c.cfg.epochs//10)); fig.update_layout(template="plotly_white", height=320, margin=dict(l=40, r=10, t=40, b=40))
     return fig
 
 def _retrievals(before, after, k=6, rows=8):
@@ -186,7 +187,7 @@ def show_retrievals(
     ax.imshow(canvas, interpolation="none"); ax.axis("off")
     return fig
 
-# %% ../nbs/12a_report.ipynb #1a4b320b
+# %% ../nbs/12a_report.ipynb #13915168
 def report_page(
     comparison, # Comparison with at least one trained run
     best="vptsp-g", # the run that map and retrievals show; the last one if it is not there
@@ -203,8 +204,8 @@ def report_page(
     test, train = _Thumbs(g, wanted, "t"), _Thumbs(run.data.train, ids.tolist(), "m", 40)
     asked = test if g is q else _Thumbs(q, sorted({r[0] for rows in cases.values() for r in rows}), "q")
     show = lambda ids, hits: "".join(test.tag(i, "right" if h else "wrong", g.classes[int(g.labels[i])]) for i, h in zip(ids, hits))
-    blocks = "".join(f"<h3>{html.escape(title)}</h3>" + ("<table class='r'><tr><th>query</th><th>frozen backbone</th><th>" + title + "</th></tr>" + "".join(
-        f"<tr><td>{asked.tag(i, '', q.classes[int(q.labels[i])])}</td><td>{show(ai, ah)}</td><td>{show(bi, bh)}</td></tr>" for i, ai, ah, bi, bh in rows) + "</table>" if rows else "<p>None.</p>") for title, rows in cases.items())
+    blocks = "".join(f"<h3>{html.escape(kind)}</h3>" + ("<table class='r'><tr><th>query</th><th>frozen backbone</th><th>" + title + "</th></tr>" + "".join(
+        f"<tr><td>{asked.tag(i, '', q.classes[int(q.labels[i])])}</td><td>{show(ai, ah)}</td><td>{show(bi, bh)}</td></tr>" for i, ai, ah, bi, bh in rows) + "</table>" if rows else "<p>None.</p>") for kind, rows in cases.items())
     options = dict(displaylogo=False, modeBarButtonsToRemove=["sendChartToCloud"], responsive=True)
     curves = _curves(c).to_html(full_html=False, include_plotlyjs=True, config=options)
     scatter = fig.to_html(full_html=False, include_plotlyjs=False, config=options, div_id="map")
