@@ -33,7 +33,7 @@ def insert_and_drop(
     if prompts.ndim == 2: prompts = prompts.expand(len(x), -1, -1)
     return block(torch.cat([prompts, x], 1))[:, prompts.shape[1]:]
 
-# %% ../nbs/02_backbone.ipynb #069ed387
+# %% ../nbs/02_backbone.ipynb #9db8b783
 def takes_keys_and_values(block): # -> bool
     "Whether `block` is plain pre-norm softmax attention, for which `attend` is exact."
     return type(block) is Block and type(block.attn) is Attention and block.attn.gate is None
@@ -47,22 +47,18 @@ def attend(
     beside=None, # module (x1, mlp output) -> tensor that is added, as an adapter is
 ): # -> (b, keep or n, d)
     "The block's output at the image tokens when prompts serve as further keys and values."
-    a, (b, n, d) = block.attn, x.shape
-    weight, bias, normed = a.qkv.weight, a.qkv.bias, block.norm1(x)
-    project = lambda t, lo, hi: F.linear(t, weight[lo:hi], None if bias is None else bias[lo:hi])
-    if keep is None or keep >= n: q, kv = F.linear(normed, weight, bias).split([a.attn_dim, 2*a.attn_dim], -1)
-    else:
-        q, kv = project(normed[:, :keep], 0, a.attn_dim), project(normed, a.attn_dim, None)
-        x = x[:, :keep]
+    a, b, normed = block.attn, len(x), block.norm1(x)
+    weights, biases = a.qkv.weight.chunk(3), (None,)*3 if a.qkv.bias is None else a.qkv.bias.chunk(3)
+    first = slice(keep)
+    q, k, v = (F.linear(t, w, c) for t, w, c in zip((normed[:, first], normed, normed), weights, biases))
     if prompts is not None and prompts.shape[-2]:
-        extra = project(block.norm1(prompts), a.attn_dim, None)
-        extra = extra.expand(b, -1, -1) if extra.ndim == 2 else extra if index is None else extra.index_select(0, index)
-        kv = torch.cat([extra.to(kv.dtype), kv], 1)
+        extra = block.norm1(prompts)
+        spread = lambda t: t.expand(b, -1, -1) if t.ndim == 2 else t if index is None else t.index_select(0, index)
+        k, v = (torch.cat([spread(F.linear(extra, w, c)).to(t.dtype), t], 1) for t, w, c in zip((k, v), weights[1:], biases[1:]))
     heads = lambda t: t.unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
-    k, v = kv.chunk(2, -1)
     out = F.scaled_dot_product_attention(a.q_norm(heads(q)), a.k_norm(heads(k)), heads(v), dropout_p=a.attn_drop.p if a.training else 0.)
     out = a.norm(out.transpose(1, 2).flatten(2))
-    x = x + block.drop_path1(block.ls1(a.proj_drop(a.proj(out))))
+    x = x[:, first] + block.drop_path1(block.ls1(a.proj_drop(a.proj(out))))
     m = block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
     return x + m if beside is None else x + m + beside(x, m)
 
