@@ -13,7 +13,7 @@ test: $(READY)
 	$(BIN)/python -m pytest tests -q -ra
 
 lab: $(READY)
-	$(BIN)/jupyter lab --notebook-dir nbs index.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir nbs index.ipynb
 
 env: $(READY)
 $(READY): settings.ini setup.py
