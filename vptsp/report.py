@@ -187,7 +187,7 @@ def show_retrievals(
     ax.imshow(canvas, interpolation="none"); ax.axis("off")
     return fig
 
-# %% ../nbs/12a_report.ipynb #13915168
+# %% ../nbs/12a_report.ipynb #64eff94b
 def report_page(
     comparison, # Comparison with at least one trained run
     best="vptsp-g", # the run that map and retrievals show; the last one if it is not there
@@ -220,7 +220,7 @@ def report_page(
 <p>{title} finds an image of the right class first for <b>{100*after[best]["R@1"]:.1f}%</b> of the queries; the frozen backbone does for {100*after["frozen"]["R@1"]:.1f}%,
 a difference of <b>{gain:+.1f}</b> points. One seed ({about["seed"]}). Measured on {html.escape(about["measured on"])}.</p>
 {_table(c)}
-<p class="note">{html.escape(about["definitions"])}. Seconds include measuring. Backbone {html.escape(c.cfg.backbone)}, {about["epochs"]} epochs, {html.escape(about["machine"])}. Data {html.escape(about["data sha256"][:12])}.</p>
+<p class="note">{html.escape(about["definitions"])}. Seconds include measuring. Backbone {html.escape(c.cfg.backbone)}, epochs: {about["epochs"]}, {html.escape(about["machine"])}. Data {html.escape(about["data sha256"][:12])}.</p>
 <h2>Training</h2>{curves}
 <h2>Map of embeddings and proxies</h2><p class="note">Training images under {title}, t-SNE by cosine. Point at one to see it; click the legend to show memory and bias apart.</p>{scatter}<div id="tip" class="m"></div>
 <h2>What changed</h2><p class="note">Solid green: the query's class. Dashed red: another. The nearest is on the left; the name appears under the pointer.</p>{blocks}
@@ -228,7 +228,7 @@ a difference of <b>{gain:+.1f}</b> points. One seed ({about["seed"]}). Measured 
 map.on("plotly_hover",e=>{{const p=e.points[0];if(p.customdata===undefined)return;const o=places[p.customdata];tip.style.backgroundPosition=o[0]+"px "+o[1]+"px";tip.style.left=e.event.clientX+14+"px";tip.style.top=e.event.clientY+14+"px";tip.style.display="block"}});
 map.on("plotly_unhover",()=>tip.style.display="none");</script></html>"""
 
-# %% ../nbs/12a_report.ipynb #b112a6e3
+# %% ../nbs/12a_report.ipynb #eb50e0bc
 def demo(
     out="demo", # folder for report.json, report.html and the trained model
     backbone=None, # a timm name in place of the bundled backbone
@@ -243,7 +243,7 @@ def demo(
         side = (vit.pretrained_cfg or {}).get("input_size", (3, 224, 224))[-1]
         cfg = cfg.replace(backbone=backbone, embed_dim=vit.embed_dim, image_size=side, resize=side)
     cfg, data, out = cfg.replace(**changes), load_emoji(), Path(out)
-    say(f"{data}\nbackbone {cfg.backbone}, {cfg.epochs} epochs, seed {cfg.seed}; R@1 and MAP@R on {len(data.query.classes)} emoji that {'neither backbone nor training' if cfg.backbone == 'bundled' else 'training never'} saw")
+    say(f"{data}\nbackbone {cfg.backbone}, epochs: {cfg.epochs}, seed: {cfg.seed}; R@1 and MAP@R on {len(data.query.classes)} emoji that {'neither backbone nor training' if cfg.backbone == 'bundled' else 'training never'} saw")
     if out.exists() and not out.is_dir(): raise DataError(f"{str(out)!r} is a file: the results need a folder.")
     c = compare(cfg, data, weights=weights, say=say)
     out.mkdir(parents=True, exist_ok=True)
