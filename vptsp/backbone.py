@@ -133,7 +133,7 @@ class Backbone(nn.Module):
         "`run(tokens(images), ...)`."
         return self.run(self.tokens(images), prompts, index)
 
-# %% ../nbs/02_backbone.ipynb #0041dafd
+# %% ../nbs/02_backbone.ipynb #b9ffb5b9
 def bundled_vit(**kwargs): # -> VisionTransformer
     "The bundled architecture, untrained: 64 px, a convolutional stem to 4 x 4 tokens, width 128, 6 blocks, 4 heads, 1.4M parameters."
     stem = ConvStem(depth=3, channels=(64, 128, 128), kernel_size=(4, 3, 3), stride=(4, 2, 2), padding=(0, 1, 1), act_layer=nn.GELU)
@@ -157,7 +157,7 @@ def load_vit(
         try: cfg = timm.get_pretrained_cfg(name, allow_unregistered=False)
         except RuntimeError: cfg = None                                # no such tag
         if cfg is None:
-            near = difflib.get_close_matches(name, timm.list_models("*vit*") + timm.list_models("*deit*") + timm.list_models("*vit*", pretrained=True), 1)
+            near = difflib.get_close_matches(name, timm.list_models(["vit_*", "deit*"]) + timm.list_models("vit_*", pretrained=True), 1)
             raise BackboneError(f"timm has no model {name!r}" + (f"; did you mean {near[0]!r}?" if near else ".") + " timm.list_models('vit_*', pretrained=True) lists them.")
         size = {} if image_size in (None, (cfg.input_size or (3, 224))[-1]) else {"img_size": image_size}
         with torch.device("meta"): _require_vit(timm.create_model(name, num_classes=0))          # before anything is fetched

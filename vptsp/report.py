@@ -228,7 +228,7 @@ a difference of <b>{gain:+.1f}</b> points. One seed ({about["seed"]}). Measured 
 map.on("plotly_hover",e=>{{const p=e.points[0];if(p.customdata===undefined)return;const o=places[p.customdata];tip.style.backgroundPosition=o[0]+"px "+o[1]+"px";tip.style.left=e.event.clientX+14+"px";tip.style.top=e.event.clientY+14+"px";tip.style.display="block"}});
 map.on("plotly_unhover",()=>tip.style.display="none");</script></html>"""
 
-# %% ../nbs/12a_report.ipynb #eb50e0bc
+# %% ../nbs/12a_report.ipynb #593a50eb
 def demo(
     out="demo", # folder for report.json, report.html and the trained model
     backbone=None, # a timm name in place of the bundled backbone
@@ -245,8 +245,12 @@ def demo(
     cfg, data, out = cfg.replace(**changes), load_emoji(), Path(out)
     say(f"{data}\nbackbone {cfg.backbone}, epochs: {cfg.epochs}, seed: {cfg.seed}; R@1 and MAP@R on {len(data.query.classes)} emoji that {'neither backbone nor training' if cfg.backbone == 'bundled' else 'training never'} saw")
     if out.exists() and not out.is_dir(): raise DataError(f"{str(out)!r} is a file: the results need a folder.")
-    c = compare(cfg, data, weights=weights, say=say)
-    out.mkdir(parents=True, exist_ok=True)
+    new = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)                             # now, not after minutes of work
+    try: c = compare(cfg, data, weights=weights, say=say)
+    except BaseException:
+        if new: out.rmdir()
+        raise
     c.runs["vptsp-g"].model.save(out/"model", metrics=c.rows[-1])
     write_text(out/"report.json", json.dumps(c.report(), indent=1))
     write_text(out/"report.html", report_page(c))
