@@ -44,7 +44,7 @@ def limit(images):
 def table(rows, rounds, sync):
     "rows: {name: {variant: function}}; median over rounds of each variant's time over the last one's."
     for name, variants in rows.items():
-        for f in 2*list(variants.values()): f()                               # memory comes in, caches fill
+        for f in 4*list(variants.values()): f()                               # until the heap has settled
         ratios = {v: [] for v in variants}
         for _ in range(rounds):
             t = {v: clock(f, sync) for v, f in variants.items()}
