@@ -9,7 +9,8 @@ from vptsp.data import load_emoji
 ROOT = Path(__file__).parents[1]
 SETTINGS = ("emoji", "dataset=folder", "epochs=4", "batch_size=8", "num_prompts=2", "num_class_prompts=1", "semantic_proxies=class_prompts")
 
-def vptsp(*words, **kw): return subprocess.Popen([Path(sys.executable).parent/"vptsp", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=kw.pop("cwd", ROOT), **kw)
+def vptsp(*words, **kw): return subprocess.Popen([Path(sys.executable).parent/"vptsp", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=kw.pop("cwd", ROOT), **kw,
+                                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))      # a shell's background job has it ignored
 
 def done(process):
     "Exit code, stdout, stderr."
@@ -75,8 +76,10 @@ def test_an_image_that_does_not_decode(folder, tmp_path):
     assert not (tmp_path/"run"/"metrics.json").exists() and not (tmp_path/"run"/"model").exists()
 
 def test_demo_leaves_its_results_or_nothing(tmp_path):
-    process = vptsp("demo", "--out", tmp_path/"demo", "--epochs", "1")
-    time.sleep(8); process.send_signal(signal.SIGINT)
+    process = vptsp("demo", "--out", tmp_path/"demo", "--epochs", "1", env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    for line in process.stdout:                                         # at work: the row of pixels is there
+        if line.startswith("raw pixels"): break
+    process.send_signal(signal.SIGINT)
     code, _, err = done(process)
     assert code == 130 and "interrupted" in err and not (tmp_path/"demo").exists()
     code, out, err = done(vptsp("demo", "--out", tmp_path/"demo", "--epochs", "1")); assert code == 0, err
