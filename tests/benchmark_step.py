@@ -66,7 +66,7 @@ def main(a):
     bare = model.backbone.vit
     def plain():
         with torch.no_grad(): bare.forward_features(images)
-    table({"90 prompts, against the bare backbone": {"vptsp": lambda: model.embed(images), "bare": plain}}, max(a.rounds, 15), sync)
+    table({"90 prompts, against the bare backbone": {"vptsp": lambda: model.embed(images), "bare": plain}}, max(a.rounds, 40), sync)
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

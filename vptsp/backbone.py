@@ -33,7 +33,7 @@ def insert_and_drop(
     if prompts.ndim == 2: prompts = prompts.expand(len(x), -1, -1)
     return block(torch.cat([prompts, x], 1))[:, prompts.shape[1]:]
 
-# %% ../nbs/02_backbone.ipynb #9db8b783
+# %% ../nbs/02_backbone.ipynb #24d722a0
 def takes_keys_and_values(block): # -> bool
     "Whether `block` is plain pre-norm softmax attention, for which `attend` is exact."
     return type(block) is Block and type(block.attn) is Attention and block.attn.gate is None
@@ -48,15 +48,22 @@ def attend(
 ): # -> (b, keep or n, d)
     "The block's output at the image tokens when prompts serve as further keys and values."
     a, b, normed = block.attn, len(x), block.norm1(x)
-    weights, biases = a.qkv.weight.chunk(3), (None,)*3 if a.qkv.bias is None else a.qkv.bias.chunk(3)
-    first = slice(keep)
-    q, k, v = (F.linear(t, w, c) for t, w, c in zip((normed[:, first], normed, normed), weights, biases))
-    if prompts is not None and prompts.shape[-2]:
-        extra = block.norm1(prompts)
-        spread = lambda t: t.expand(b, -1, -1) if t.ndim == 2 else t if index is None else t.index_select(0, index)
-        k, v = (torch.cat([spread(F.linear(extra, w, c)).to(t.dtype), t], 1) for t, w, c in zip((k, v), weights[1:], biases[1:]))
+    (w_q, w_k, w_v), (b_q, b_k, b_v) = a.qkv.weight.chunk(3), (None,)*3 if a.qkv.bias is None else a.qkv.bias.chunk(3)
+    first, dropout = slice(keep), a.attn_drop.p if a.training else 0.
     heads = lambda t: t.unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
-    out = F.scaled_dot_product_attention(a.q_norm(heads(q)), a.k_norm(heads(k)), heads(v), dropout_p=a.attn_drop.p if a.training else 0.)
+    spread = lambda t: t.expand(b, -1, -1) if t.ndim == 2 else t if index is None else t.index_select(0, index)
+    extra = block.norm1(prompts) if prompts is not None and prompts.shape[-2] else None
+    join = lambda t, p: t if p is None else torch.cat([spread(p).to(t.dtype), t], 1)
+    project = lambda w, c: join(F.linear(normed, w, c), None if extra is None else F.linear(extra, w, c))
+    q = a.q_norm(heads(F.linear(normed[:, first], w_q, b_q)))
+    if keep is None or dropout or not isinstance(a.k_norm, nn.Identity):
+        out = F.scaled_dot_product_attention(q, a.k_norm(heads(project(w_k, b_k))), heads(project(w_v, b_v)), dropout_p=dropout)
+    else:                                       # few queries: no key and no value is made; b_k adds the same to all scores of a query
+        w_k, w_v = (w.unflatten(0, (a.num_heads, a.head_dim)) for w in (w_k, w_v))
+        tokens, asked = join(normed, extra)[:, None], torch.einsum("bhqe,hed->bhqd", q, w_k)
+        seen = F.scaled_dot_product_attention(asked.flatten(1, 2)[:, None], tokens, tokens, scale=a.scale).view_as(asked)
+        out = torch.einsum("bhqd,hed->bhqe", seen, w_v)
+        if b_v is not None: out = out + heads(b_v[None, None])
     out = a.norm(out.transpose(1, 2).flatten(2))
     x = x[:, first] + block.drop_path1(block.ls1(a.proj_drop(a.proj(out))))
     m = block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
