@@ -33,7 +33,7 @@ def insert_and_drop(
     if prompts.ndim == 2: prompts = prompts.expand(len(x), -1, -1)
     return block(torch.cat([prompts, x], 1))[:, prompts.shape[1]:]
 
-# %% ../nbs/02_backbone.ipynb #24d722a0
+# %% ../nbs/02_backbone.ipynb #e96be9a8
 def takes_keys_and_values(block): # -> bool
     "Whether `block` is plain pre-norm softmax attention, for which `attend` is exact."
     return type(block) is Block and type(block.attn) is Attention and block.attn.gate is None
@@ -49,18 +49,22 @@ def attend(
     "The block's output at the image tokens when prompts serve as further keys and values."
     a, b, normed = block.attn, len(x), block.norm1(x)
     (w_q, w_k, w_v), (b_q, b_k, b_v) = a.qkv.weight.chunk(3), (None,)*3 if a.qkv.bias is None else a.qkv.bias.chunk(3)
+    linear = isinstance(a.k_norm, nn.Identity)
+    if linear: b_k = None          # adds the same to all scores of a query, which softmax does not see
     first, dropout = slice(keep), a.attn_drop.p if a.training else 0.
     heads = lambda t: t.unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
     spread = lambda t: t.expand(b, -1, -1) if t.ndim == 2 else t if index is None else t.index_select(0, index)
     extra = block.norm1(prompts) if prompts is not None and prompts.shape[-2] else None
     join = lambda t, p: t if p is None else torch.cat([spread(p).to(t.dtype), t], 1)
-    project = lambda w, c: join(F.linear(normed, w, c), None if extra is None else F.linear(extra, w, c))
+    few = keep is not None and not dropout and linear
+    tokens = join(normed, extra) if few or extra is None or (extra.ndim == 3 and index is None) else None      # nothing shared: projected together
+    project = lambda w, c: F.linear(tokens, w, c) if tokens is not None else join(F.linear(normed, w, c), F.linear(extra, w, c))
     q = a.q_norm(heads(F.linear(normed[:, first], w_q, b_q)))
-    if keep is None or dropout or not isinstance(a.k_norm, nn.Identity):
+    if not few:
         out = F.scaled_dot_product_attention(q, a.k_norm(heads(project(w_k, b_k))), heads(project(w_v, b_v)), dropout_p=dropout)
-    else:                                       # few queries: no key and no value is made; b_k adds the same to all scores of a query
+    else:                                                                     # few queries: no key and no value is made
         w_k, w_v = (w.unflatten(0, (a.num_heads, a.head_dim)) for w in (w_k, w_v))
-        tokens, asked = join(normed, extra)[:, None], torch.einsum("bhqe,hed->bhqd", q, w_k)
+        tokens, asked = tokens[:, None], torch.einsum("bhqe,hed->bhqd", q, w_k)
         seen = F.scaled_dot_product_attention(asked.flatten(1, 2)[:, None], tokens, tokens, scale=a.scale).view_as(asked)
         out = torch.einsum("bhqd,hed->bhqe", seen, w_v)
         if b_v is not None: out = out + heads(b_v[None, None])

@@ -26,7 +26,7 @@ from .losses import build_loss
 from .metrics import retrieval_metrics
 from .model import Model, build_model
 
-# %% ../nbs/09_training.ipynb #b763c226
+# %% ../nbs/09_training.ipynb #6ce16b1b
 def parameter_groups(model): # -> {group: [parameters]}
     "Trainable parameters as `tuned`, `semantic` (the second pass's own) and `bias`."
     groups = dict(tuned=[], semantic=[], bias=[])
@@ -38,7 +38,8 @@ def build_optimizer(model, cfg): # -> torch optimizer with the groups of `parame
     "SGD or AdamW with a learning rate a group. Weight decay falls on everything, as published."
     lr = dict(tuned=cfg.lr, semantic=cfg.lr*cfg.lr_semantic, bias=cfg.lr_proxy)
     groups = [dict(params=p, lr=lr[name], name=name) for name, p in parameter_groups(model).items() if p]
-    optimizer = torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, weight_decay=cfg.weight_decay) if cfg.optimizer == "sgd" else torch.optim.AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
+    rule = dict(lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
+    optimizer = torch.optim.SGD(groups, momentum=cfg.momentum, **rule) if cfg.optimizer == "sgd" else torch.optim.AdamW(groups, **rule)
     if model.class_prompts is not None: model.class_prompts.bind(optimizer)
     return optimizer
 
@@ -110,8 +111,8 @@ class Progress(Callback):
     def epoch_end(self, t, line): self.bar.set_postfix_str(f"epoch {t.epoch + 1}/{t.cfg.epochs}, loss {line['loss']:.3f}" + (f", R@1 {line['R@1']:.3f}" if "R@1" in line else ""))
     def fit_end(self, t, run): self.bar.close()
 
-# %% ../nbs/09_training.ipynb #1536b158
-@dataclass
+# %% ../nbs/09_training.ipynb #e69876b1
+@dataclass(repr=False)
 class Run:
     "What `fit` gives: the trained model, the figures, and a line an epoch."
     cfg: Config
@@ -128,6 +129,7 @@ class Run:
         if not (folder/"metrics.json").is_file(): raise FileNotFoundError(f"there is no finished run in {str(folder)!r}: it has no metrics.json.")
         return Run(Config.load(folder/"config.yaml"), Model.load(folder/"model", backbone, weights), json.loads((folder/"metrics.json").read_text()), _read_history(folder), data, folder)
 
+    def __repr__(self): return f"Run({self.metrics['data']}: R@1 {self.metrics['R@1']:.3f}, frozen {self.metrics['frozen']['R@1']:.3f})"
     def _repr_html_(self):
         m, names = self.metrics, [k for k in self.metrics if k.startswith(("R@", "MAP@")) and isinstance(self.metrics[k], float)]
         cell = lambda d, k: f"<td>{d[k]:.3f}</td>" if k in d else "<td></td>"
