@@ -2,7 +2,7 @@
 
     python tests/check_notebooks.py            # fails if modules or README differ from the notebooks, metadata is unclean, or a notebook fails
     python tests/check_notebooks.py --write    # export, run, clean and write them instead; cells flagged slow keep their output
-    python tests/check_notebooks.py --write --slow quickstart        # run those as well (an hour)
+    python tests/check_notebooks.py --write --slow comparison        # run those as well (over an hour)
 """
 import argparse, filecmp, json, os, re, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
