@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/14_all.ipynb #feb2dc5d
+# %% ../nbs/14_all.ipynb #a51ba399
 from .backbone import Backbone, BackboneError, load_vit
 from .config import Config, ConfigError, methods, presets
 from .data import DataError, ImageSet, RetrievalData, datasets, eval_transform, from_csv, from_folder, load_dataset, load_emoji
 from .losses import NormSoftmaxLoss, ProxyAnchorLoss, ProxyNCALoss, build_loss
-from .metrics import clustering_metrics, neighbours, rank, retrieval_metrics
+from .metrics import approximate_search, clustering_metrics, compare_searches, evaluate, neighbours, rank, retrieval_metrics
 from .model import Model, Output, build_model, load_published
 from .proxies import GRUAccumulator, MeanAccumulator, SemanticProxies
 from .report import compare, demo, layout, report_page, show_retrievals
