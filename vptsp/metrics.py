@@ -160,7 +160,7 @@ def _precision_sum(r, cut, weight):
     inside = torch.arange(hit.shape[1]) < (cut[:, None] if torch.is_tensor(cut) else cut)
     return (hit*weight(hit)*inside).sum(1)
 
-# %% ../nbs/08_metrics.ipynb #90bdfeb7
+# %% ../nbs/08_metrics.ipynb #e822be69
 @dataclass
 class Evaluation:
     "One search, seen from every side. Made by `evaluate`."
@@ -189,18 +189,22 @@ def evaluate(
     own = gallery is None
     have = (len(labels) - 1) if own else len(gallery_labels)
     if not ks or max(ks) > have: raise MetricsError(f"K = {max(ks, default=None)} is more than the {have} images that a query is compared with: leave it out of ks.")
-    y = _as_labels(labels); parts, kept = [], []
+    y = _as_labels(labels); n, first, figures = len(y), 0, {}
+    ids, hit, relevant = torch.empty(n, min(keep, have), dtype=torch.long), torch.empty(n, min(keep, have), dtype=torch.bool), torch.empty(n, dtype=torch.long)
     for r in _rankings(embeddings, y, gallery, gallery_labels, max(*ks, 50, 1000, keep), distance, use_faiss):
+        rows = slice(first, first := first + len(r.ids))
+        ids[rows], hit[rows], relevant[rows] = r.ids[:, :keep], r.hit[:, :keep], r.relevant
         nothing = torch.where(r.relevant > 0, 0., torch.nan).double()
         with_self = r.relevant + 1 if own else r.relevant
         recall = {f"R@{k}": recall_at(r, k) for k in ks}
-        out = {k: v + nothing for k, v in recall.items()}
-        out |= {"MAP@R": average_precision(r, r.relevant, r.relevant) + nothing, "RP": r_precision(r) + nothing, "mAP@1000": average_precision(r, 1000, r.relevant.clamp(max=1000)) + nothing}
-        out |= {f"{k} (published code)": v for k, v in recall.items()}
-        if own: out |= {"MAP@R (published code)": average_precision(r, with_self, with_self), "mAP@1000 (published code)": average_precision(r, 1000, with_self)}
-        else: out["MAP@50 (published code)"] = average_precision(r, 50, r.hit[:, :50].sum(1))
-        parts.append(out); kept.append((r.ids[:, :keep].clone(), r.hit[:, :keep].clone(), r.relevant))
-    figures, (ids, hit, relevant) = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}, (torch.cat(z) for z in zip(*kept))
+        block = {k: v + nothing for k, v in recall.items()}
+        block |= {"MAP@R": average_precision(r, r.relevant, r.relevant) + nothing, "RP": r_precision(r) + nothing, "mAP@1000": average_precision(r, 1000, r.relevant.clamp(max=1000)) + nothing}
+        block |= {f"{k} (published code)": v for k, v in recall.items()}
+        if own: block |= {"MAP@R (published code)": average_precision(r, with_self, with_self), "mAP@1000 (published code)": average_precision(r, 1000, with_self)}
+        else: block["MAP@50 (published code)"] = average_precision(r, 50, r.hit[:, :50].sum(1))
+        for k, v in block.items():                                            # into place: small pieces kept between large ones would keep the large ones' memory
+            if first == len(v): figures[k] = torch.empty(n, dtype=torch.float64)
+            figures[k][rows] = v
     if (relevant > 0).all(): figures = {k: f for k, f in figures.items() if not (k.startswith("R@") and k.endswith(")"))}      # nothing to tell apart
     return Evaluation(figures, ids, hit, relevant, y, y if own else _as_labels(gallery_labels))
 
