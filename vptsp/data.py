@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['datasets', 'DataError', 'open_image', 'Sheet', 'ImageSet', 'RetrievalData', 'bundled_folder', 'checked_file',
-           'load_emoji', 'load_dataset', 'from_folder', 'from_csv', 'train_transform', 'eval_transform',
-           'ClassBalancedSampler', 'train_loader', 'eval_loader']
+           'load_emoji', 'load_dataset', 'from_folder', 'from_csv', 'from_pairs', 'from_hf', 'train_transform',
+           'eval_transform', 'ClassBalancedSampler', 'train_loader', 'eval_loader']
 
-# %% ../nbs/01_data.ipynb #d10f9e0e
-import csv, hashlib, json, os, warnings
+# %% ../nbs/01_data.ipynb #f9de096a
+import csv, difflib, hashlib, json, os, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class ImageSet(Dataset):
         "Small squares to look at."
         return np.stack([np.asarray(ImageOps.pad(self.open(int(i)), (side, side), color="white")) for i in ids])
 
-# %% ../nbs/01_data.ipynb #4bd85b58
+# %% ../nbs/01_data.ipynb #3e7973b8
 @dataclass
 class RetrievalData:
     "A benchmark. `gallery` is None where each query is sought among the other queries."
@@ -118,7 +118,13 @@ class RetrievalData:
     def counts(self): # -> {set: (images, classes that occur)}
         return {k: (len(s), len(s.labels.unique())) for k, s in self.sets.items()}
     def __repr__(self):
-        return f"RetrievalData({self.name}: " + ", ".join(f"{k} {n:,} images of {c:,} classes" for k, (n, c) in self.counts().items()) + ")"
+        alone = self.unanswerable()
+        return (f"RetrievalData({self.name}: " + ", ".join(f"{k} {n:,} images of {c:,} classes" for k, (n, c) in self.counts().items())
+                + (f"; {len(alone):,} queries have no other image of their class to find and are not counted" if len(alone) else "") + ")")
+    def unanswerable(self): # -> numbers of the queries
+        "Queries whose class has no other image to be found; the figures leave them out."
+        there = torch.bincount((self.gallery or self.query).labels, minlength=len(self.query.classes))
+        return (there[self.query.labels] <= (self.gallery is None)).nonzero()[:, 0]
 
 def _hash_of(data):
     "sha256 of which image is where, under which class; of a file its last folders and size, so that the place of the root does not matter."
@@ -174,7 +180,7 @@ def load_emoji(root=None): # root: folder with emoji.webp and emoji.csv; the bun
                         {"super": [r["category"] for r in mine], "vendor": [r["vendor"] for r in mine]})
     return RetrievalData("emoji", part("train"), part("test"), sha256=hashlib.sha256(json.dumps(about["files"], sort_keys=True).encode()).hexdigest())
 
-# %% ../nbs/01_data.ipynb #7ff7efd3
+# %% ../nbs/01_data.ipynb #a73c2924
 _expected = { # (images, classes) of each set
     "cub200": {"train": (5864, 100), "query": (5924, 100)}, "cars196": {"train": (8054, 98), "query": (8131, 98)},
     "sop": {"train": (59551, 11318), "query": (60502, 11316)}, "inshop": {"train": (25882, 3997), "query": (14218, 3985), "gallery": (12612, 3985)},
@@ -199,29 +205,64 @@ def _under(root, name):
     if not path.is_file(): raise DataError(f"there is no image {str(path)!r}, but a list names it.")
     return path
 
-def _set_of(pairs, classes=None, about=None):
-    "ImageSet of (path, class name) pairs."
-    classes = sorted({c for _, c in pairs}) if classes is None else classes
+def _set_of(rows, classes=None):
+    "ImageSet of rows (path, class name) or (path, class name, super-class)."
+    classes = sorted({r[1] for r in rows}) if classes is None else classes
     number = {c: i for i, c in enumerate(classes)}
-    return ImageSet([p for p, _ in pairs], [number[c] for _, c in pairs], classes, about=about)
+    return ImageSet([r[0] for r in rows], [number[r[1]] for r in rows], classes, about={"super": [r[2] for r in rows]} if rows and len(rows[0]) > 2 else None)
+def _folders(folder): return sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
+def _images(folder): return sorted(p for p in folder.iterdir() if _is_image(p))
 def _class_folders(folder):
-    "(path, class) of every image in the class folders of `folder`."
-    pairs = [(p, d.name) for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".") for p in sorted(d.iterdir()) if _is_image(p)]
-    if not pairs: raise DataError(f"no class folder of {str(folder)!r} has an image.")
-    return pairs
-def _split_classes(pairs, train_share):
-    "First share of the sorted classes, and the rest."
-    names = sorted({c for _, c in pairs}); n = int(len(names)*train_share)
-    if not 0 < n < len(names): raise DataError(f"{len(names)} classes cannot be split into training and test classes at {train_share}.")
-    first = set(names[:n])
-    return [x for x in pairs if x[1] in first], [x for x in pairs if x[1] not in first]
+    "Rows of every image in the class folders of `folder`; a folder of class folders is a super-class."
+    found = {d: [(p, d.name) for p in _images(d)] or [(p, f"{d.name}/{c.name}", d.name) for c in _folders(d) for p in _images(c)] for d in _folders(folder)}
+    if empty := [d.name for d, rows in found.items() if not rows]: warnings.warn(f"{folder}: {len(empty)} class folders have no image, {empty[0]!r} for one.")
+    rows = sum(found.values(), [])
+    if not rows: raise DataError(f"no class folder of {str(folder)!r} has an image.")
+    if len({len(r) for r in rows}) > 1:
+        raise DataError(f"{str(folder)!r} mixes classes and super-classes: {next(r[1] for r in rows if len(r) == 2)!r} has images itself, {next(r[2] for r in rows if len(r) == 3)!r} has folders of them.")
+    return rows
+def _split_classes(rows, split):
+    "Rows to learn from and rows to test on. `split`: the share of the sorted classes that trains, or the names of those to test on."
+    names = sorted({r[1] for r in rows})
+    if isinstance(split, (int, float)): test = set(names[int(len(names)*split):])
+    else:
+        test = set(split)
+        if unknown := sorted(test - set(names)): raise DataError(f"split names {unknown[0]!r}, but no image has this class" + next((f"; did you mean {n!r}?" for n in difflib.get_close_matches(unknown[0], names, 1)), "."))
+    if not 0 < len(test) < len(names): raise DataError(f"{len(names)} classes cannot be split into training and test classes at {split!r}: at least one of each is needed.")
+    return [r for r in rows if r[1] not in test], [r for r in rows if r[1] in test]
 
-# %% ../nbs/01_data.ipynb #7267c36b
-def _halves(name):
-    def load(root):
-        train, test = _split_classes(_class_folders(_folder(root, f"{name}/images", "images")), .5)
-        return RetrievalData(name, _set_of(train), _set_of(test))
-    return load
+# %% ../nbs/01_data.ipynb #6e84c2b7
+def _in_the_middle(name, rows):
+    train, test = _split_classes(rows, .5)
+    return RetrievalData(name, _set_of(train), _set_of(test))
+
+def _load_cub(root):
+    folder = _folder(root, "cub200/CUB_200_2011", "cub200", "CUB_200_2011", ".")
+    images = _folder(folder, "images")
+    if not (folder/"images.txt").is_file(): return _in_the_middle("cub200", _class_folders(images))
+    names = [l.split(maxsplit=1)[-1].strip() for l in _lines(folder/"images.txt")]
+    return _in_the_middle("cub200", [(_under(images, n), n.split("/")[0]) for n in names])
+
+def _annotations(path, *needed):
+    "The struct array `annotations` of a MATLAB file, as dicts."
+    from scipy.io import loadmat
+    try: rows = loadmat(path, simplify_cells=True)["annotations"]
+    except Exception as e: raise DataError(f"{str(path)!r} cannot be read as MATLAB annotations ({type(e).__name__}: {e}).") from None
+    rows = [rows] if isinstance(rows, dict) else list(rows)
+    if any(n not in r for r in rows for n in needed): raise DataError(f"{str(path)!r}: an annotation has no {' or no '.join(needed)}; the test annotations must be those with labels.")
+    return rows
+
+def _load_cars(root):
+    folder = _folder(root, "cars196", "stanford_cars", ".")
+    found = {p.name: p for p in (*folder.glob("*.mat"), *folder.glob("devkit/*.mat"), *folder.glob("*/devkit/*.mat"))}
+    of = lambda split: _folder(folder, f"cars_{split}/cars_{split}", f"cars_{split}", f"car_data/car_data/{split}", f"car_data/{split}")
+    if "cars_annos.mat" in found:                                                # one list of all images
+        return _in_the_middle("cars196", [(_under(folder, a["relative_im_path"]), f"{a['class']:03d}") for a in _annotations(found["cars_annos.mat"], "relative_im_path", "class")])
+    if "cars_train_annos.mat" in found:                                          # one for each part; the classes of the test part came later, in a file of their own
+        lists = {"train": found["cars_train_annos.mat"], "test": found.get("cars_test_annos_withlabels.mat", found.get("cars_test_annos.mat"))}
+        if lists["test"] is None: raise DataError(f"{str(folder)!r} has cars_train_annos.mat but no cars_test_annos_withlabels.mat.")
+        return _in_the_middle("cars196", [(_under(of(s), a["fname"]), f"{a['class']:03d}") for s, path in lists.items() for a in _annotations(path, "fname", "class")])
+    return _in_the_middle("cars196", _class_folders(folder/"images") if (folder/"images").is_dir() else _class_folders(of("train")) + _class_folders(of("test")))
 
 def _load_sop(root):
     folder = _folder(root, "online_products", "Stanford_Online_Products", ".")
@@ -229,15 +270,16 @@ def _load_sop(root):
     def part(split):
         rows = [l.split(maxsplit=3) for l in _lines(lists/f"Ebay_{split}.txt")[1:]]
         if any(len(r) != 4 or not r[1].isdigit() for r in rows): raise DataError(f"{lists/f'Ebay_{split}.txt'}: expected lines `image_id class_id super_class_id path`.")
-        return _set_of([(_under(images, r[3]), f"{int(r[1]):05d}") for r in rows], about={"super": [r[3].split("/")[0].replace("_final", "") for r in rows]})
+        return _set_of([(_under(images, r[3]), f"{int(r[1]):05d}", r[3].split("/")[0].replace("_final", "")) for r in rows])
     return RetrievalData("sop", part("train"), part("test"))
 
 def _load_inshop(root):
-    folder = _folder(root, "inshop", ".")
-    rows = [l.split() for l in _lines(folder/"list_eval_partition.txt")[2:]]
-    if any(len(r) != 3 or r[2] not in ("train", "query", "gallery") for r in rows):
-        raise DataError(f"{folder/'list_eval_partition.txt'}: expected lines `image_name item_id train|query|gallery` after two lines of header.")
-    of = lambda status: [(_under(folder, r[0]), r[1]) for r in rows if r[2] == status]
+    folder = _folder(root, "inshop", "In-shop Clothes Retrieval Benchmark", ".")
+    table, images = (folder/a if (folder/a/b).exists() else folder for a, b in (("Eval", "list_eval_partition.txt"), ("Img", "img")))
+    table = table/"list_eval_partition.txt"
+    rows = [l.split() for l in _lines(table)[2:]]
+    if any(len(r) != 3 or r[2] not in ("train", "query", "gallery") for r in rows): raise DataError(f"{table}: expected lines `image_name item_id train|query|gallery` after two lines of header.")
+    of = lambda status: [(_under(images, r[0]), r[1]) for r in rows if r[2] == status]
     classes = sorted({r[1] for r in rows if r[2] != "train"})                  # one numbering for both
     return RetrievalData("inshop", _set_of(of("train")), _set_of(of("query"), classes), _set_of(of("gallery"), classes))
 
@@ -246,11 +288,11 @@ def _load_inaturalist(root):
     def part(split):
         names = [l.strip() for l in _lines(folder/f"Inaturalist_{split}_set1.txt")]
         if short := [n for n in names if len(Path(n).parts) < 3]: raise DataError(f"Inaturalist_{split}_set1.txt: {short[0]!r} is too short: the class is a path's last two folders.")
-        return _set_of([(_under(folder, n), "/".join(Path(n).parts[-3:-1])) for n in names], about={"super": [Path(n).parts[-3] for n in names]})
+        return _set_of([(_under(folder, n), "/".join(Path(n).parts[-3:-1]), Path(n).parts[-3]) for n in names])
     return RetrievalData("inaturalist", part("train"), part("test"))
 
-# %% ../nbs/01_data.ipynb #17dc3815
-datasets = {"cub200": _halves("cub200"), "cars196": _halves("cars196"), "sop": _load_sop, "inshop": _load_inshop, "inaturalist": _load_inaturalist, "emoji": load_emoji}
+# %% ../nbs/01_data.ipynb #b9a82c78
+datasets = {"cub200": _load_cub, "cars196": _load_cars, "sop": _load_sop, "inshop": _load_inshop, "inaturalist": _load_inaturalist, "emoji": load_emoji}
 
 def load_dataset(
     name, # one of `datasets`
@@ -263,29 +305,37 @@ def load_dataset(
     data = datasets[name](root)
     for part, (n, c) in data.counts().items():
         if (n, c) != (want := _expected.get(name, {}).get(part, (n, c))):
-            warnings.warn(f"{name}, {part}: {n:,} images of {c:,} classes; the benchmark has {want[0]:,} of {want[1]:,}: figures will not be comparable.")
+            warnings.warn(f"{name}, {part}: {n:,} images of {c:,} classes; the benchmark has {want[0]:,} of {want[1]:,}: figures will not be comparable. {_where_to_look(name, data.sets[part])}")
     return data
 
-# %% ../nbs/01_data.ipynb #1c04e33d
+def _where_to_look(name, images):
+    "The class that is missing, or the one with fewest images."
+    if name == "cub200":
+        there = {c.split(".")[0] for c in images.classes}
+        if missing := [i for i in range(int(min(there)), int(max(there))) if f"{i:03d}" not in there] if all(map(str.isdigit, there)) else []: return f"Class {missing[0]:03d} is missing."
+    n = torch.bincount(images.labels, minlength=len(images.classes))
+    return f"The class with fewest images is {images.classes[int(n.argmin())]!r} ({int(n.min())})."
+
+# %% ../nbs/01_data.ipynb #8538dcdf
 def from_folder(
-    root, # folder of class folders, or of `train` and `test` (or `query` and `gallery`), each with class folders
-    train_share=.5, # without such sub-folders: share of the sorted classes that trains
+    root, # folder of class folders, or of `train` and `test` (or `query` and `gallery`), each with class folders; these may lie in super-class folders
+    split=.5, # without such sub-folders: share of the sorted classes that trains, or the names of the classes to test on
 ): # -> RetrievalData
-    "Your own images by class folder."
+    "Your own images by class folder. Raises `DataError` for a folder without images, or a class that is not there."
     root = _folder(root, ".").resolve()
     has = {p: root/p for p in ("train", "test", "query", "gallery") if (root/p).is_dir()}
     if "train" in has and ("test" in has) != ("query" in has):
         query = _class_folders(has.get("test", has.get("query")))
         if "gallery" not in has: return RetrievalData(root.name, _set_of(_class_folders(has["train"])), _set_of(query))
-        gallery = _class_folders(has["gallery"]); classes = sorted({c for _, c in query + gallery})
+        gallery = _class_folders(has["gallery"]); classes = sorted({r[1] for r in query + gallery})
         return RetrievalData(root.name, _set_of(_class_folders(has["train"])), _set_of(query, classes), _set_of(gallery, classes))
-    train, test = _split_classes(_class_folders(root), train_share)
+    train, test = _split_classes(_class_folders(root), split)
     return RetrievalData(root.name, _set_of(train), _set_of(test))
 
 def from_csv(
     path, # table with columns `path`, `label`, and optionally `split` (train, test, query, gallery) and `super`
     root=None, # folder that the paths are under; the table's own by default
-    train_share=.5, # without `split`: share of the sorted classes that trains
+    split=.5, # without the column `split`: share of the sorted classes that trains, or the names of the classes to test on
 ): # -> RetrievalData
     "Your own images by a table. Raises `DataError` naming the line that is wrong."
     path = Path(path); root = Path(root) if root is not None else path.parent
@@ -294,16 +344,56 @@ def from_csv(
     for i, r in enumerate(rows, 2):
         if not r["path"] or not r["label"] or (r.get("split") or "train") not in ("train", "test", "query", "gallery"):
             raise DataError(f"{path.name}, line {i}: " + (f"split {r['split']!r} is none of train, test, query, gallery." if r["path"] and r["label"] else "path and label must both be there."))
-    pairs = [(_under(root, r["path"]), r["label"]) for r in rows]
+    pairs = [(_under(root, r["path"]), r["label"], *([r["super"]] if "super" in rows[0] else [])) for r in rows]
     if "split" not in rows[0]:
-        train, test = _split_classes(pairs, train_share)
+        train, test = _split_classes(pairs, split)
         return RetrievalData(path.stem, _set_of(train), _set_of(test))
     of = lambda *splits: [p for p, r in zip(pairs, rows) if (r["split"] or "train") in splits]
-    about = lambda *splits: {"super": [r["super"] for r in rows if (r["split"] or "train") in splits]} if "super" in rows[0] else None
     query, gallery = of("test", "query"), of("gallery")
     if not of("train") or not query: raise DataError(f"{path.name}: the column split must name images to train on and images to test on.")
-    classes = sorted({c for _, c in query + gallery})
-    return RetrievalData(path.stem, _set_of(of("train"), about=about("train")), _set_of(query, classes, about("test", "query")), _set_of(gallery, classes, about("gallery")) if gallery else None)
+    classes = sorted({r[1] for r in query + gallery})
+    return RetrievalData(path.stem, _set_of(of("train")), _set_of(query, classes), _set_of(gallery, classes) if gallery else None)
+
+class _Items:
+    "Images that are fetched from a sequence when they are asked for."
+    def __init__(self, items, image): self.items, self.image = items, image
+    def tile(self, i): return open_image(self.items[i][self.image])
+
+def from_pairs(
+    pairs, # sequence of (image, label): PIL image or path, and name or number
+    split=.5, # share of the sorted classes that trains, or the names of the classes to test on
+    name="pairs", # of the data
+): # -> RetrievalData
+    "Your own images from any sequence. `pairs.targets` and `pairs.classes`, where it has them, save decoding everything for its labels."
+    labels = getattr(pairs, "targets", None)
+    labels = [pairs[i][1] for i in range(len(pairs))] if labels is None else labels
+    return _from_items(_Items(pairs, 0), labels, getattr(pairs, "classes", None), split, name)
+
+def from_hf(
+    source, # name on the hub, or a `datasets.Dataset`
+    split=.5, # share of the sorted classes that trains, or the names of the classes to test on
+    part="train", # which split of the hub's dataset holds the images
+    image="image", # column
+    label="label", # column
+): # -> RetrievalData
+    "Your own images from a dataset of the `datasets` library. Raises `ImportError` without it, `DataError` for a column that is not there."
+    if isinstance(source, str):
+        try: import datasets as hub
+        except ImportError: raise ImportError("from_hf needs the datasets library: pip install datasets; or from_folder, from_csv.") from None
+        rows = hub.load_dataset(source, split=part)
+    else: rows = source
+    if missing := [c for c in (image, label) if c not in rows.column_names]: raise DataError(f"the dataset has no column {missing[0]!r}; it has: {', '.join(rows.column_names)}.")
+    return _from_items(_Items(rows, image), rows[label], getattr(rows.features[label], "names", None), split, source if isinstance(source, str) else "dataset")
+
+def _from_items(items, labels, names, split, name):
+    labels = [l.item() if hasattr(l, "item") else l for l in labels]
+    if not labels: raise DataError(f"{name} has no images.")
+    known = names is not None and all(isinstance(l, int) for l in labels)
+    if known and not all(0 <= l < len(names) for l in labels): raise DataError(f"{name}: a label lies outside its {len(names)} class names.")
+    width = len(str(max(labels))) if all(isinstance(l, int) for l in labels) else 0
+    of = lambda l: names[l] if known else f"{l:0{width}d}" if width else str(l)
+    train, test = _split_classes([(i, of(l)) for i, l in enumerate(labels)], split)
+    return RetrievalData(name, *(ImageSet(s.sources, s.labels, s.classes, sheet=items) for s in (_set_of(train), _set_of(test))))
 
 # %% ../nbs/01_data.ipynb #7efacef4
 def train_transform(cfg, mean, std): # cfg: Config; mean, std: of the backbone; -> PIL image -> (3, s, s)
