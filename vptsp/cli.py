@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['count_parameters', 'paper_table', 'main']
 
-# %% ../nbs/13_cli.ipynb #b49354ca
+# %% ../nbs/13_cli.ipynb #82509b81
 import argparse, contextlib, json, sys, warnings
 from pathlib import Path
 
 import yaml
 
-from .config import Config, ConfigError, methods, presets
+from .config import Config, ConfigError, methods, presets, write_text
 
 # %% ../nbs/13_cli.ipynb #51d8bde6
 _paper_classes = {"cub200": 100, "cars196": 98, "sop": 11318, "inshop": 3997, "inaturalist": 5690, "emoji": 517}
@@ -38,7 +38,7 @@ def paper_table(): # -> rows (method, ours, note, paper)
             ("vpt", count("vpt", tune="none"), "0.23M", "12 blocks, 10 prompts, no BitFit"), ("bitfit", count("bitfit"), "", ""),
             ("vptsp-m", count("vptsp-m"), "0.60M", "the published settings give this; no reading of them gives 0.60M"), ("vptsp-g", count("vptsp-g"), "", "the published settings")]
 
-# %% ../nbs/13_cli.ipynb #d77ff447
+# %% ../nbs/13_cli.ipynb #8dd6a1df
 class _Mistake(Exception): "A user's mistake: the message and nothing else."
 
 def _settings(args):
@@ -89,6 +89,17 @@ def _print_metrics(m, as_json):
     for k, v in m.items():
         if isinstance(v, float): print(f"{k:<28} {v:.4f}" + (f"   (frozen {m['frozen'][k]:.4f})" if k in m.get("frozen", {}) else ""))
 
+def _check(args):
+    from vptsp.check import check_data
+    from vptsp.model import build_model
+    from vptsp.training import embed_all
+    data, cfg = _data(args.name, args.data), Config.load("emoji").as_method("frozen")
+    model = build_model(cfg, 1)                                                   # the bundled backbone: any image at 64 px
+    found = check_data(data, lambda images: embed_all(model.embed, images, cfg, model.backbone.mean, model.backbone.std, progress="embedding")[0], progress="decoding")
+    print(*found.lines(), sep="\n")
+    if args.out: write_text(args.out, found.page()); print(f"{args.out} written")
+    return 0 if found.ok else 1
+
 def _params(args):
     if args.settings is None:
         for m, n, paper, note in paper_table(): print(f"{m:<10} {n:>12,}   {('paper ' + paper) if paper else '':<12} {note}".rstrip())
@@ -100,7 +111,7 @@ def _params(args):
         n = (_unused_classifier[cfg.backbone] + 1)*21843
         print(f"{'(the paper adds the unused classifier of 21,843 classes':<14}: {n:,})")
 
-# %% ../nbs/13_cli.ipynb #075de769
+# %% ../nbs/13_cli.ipynb #30288fe6
 def _parser():
     p = argparse.ArgumentParser(prog="vptsp", description="Parameter-efficient deep metric learning with vision transformers.")
     from vptsp import __version__
@@ -124,12 +135,18 @@ def _parser():
     c.add_argument("run", metavar="DIR"); c.add_argument("--data", metavar="ROOT"); c.add_argument("--dataset", metavar="NAME", help="if it is not the one the run was trained on")
     c.add_argument("--clustering", action="store_true", help="also NMI and F1"); c.add_argument("--json", action="store_true"); c.add_argument("--weights", **weights)
 
+    data = sub.add_parser("data", help="Look at a data set.").add_subparsers(dest="what", required=True, metavar="check")
+    c = data.add_parser("check", help=(check := "Counts, broken images, the same picture in training and test, near copies. Exit code 1 if an image is broken or in two sets."), description=check)
+    c.set_defaults(run_command=_check)
+    c.add_argument("name", metavar="NAME", help="a data set, or folder for one of your own"); c.add_argument("--data", metavar="ROOT", help="folder of the data set, or a .csv with path and label")
+    c.add_argument("--out", metavar="PAGE", help="also write a page with pictures, PAGE.html")
+
     c = command("params", _params, "Count trainable parameters from settings, by part; without a preset, the paper's table.", **change)
     c.add_argument("settings", nargs="?", metavar="PRESET_OR_YAML"); c.add_argument("--classes", type=int, metavar="N"); c.add_argument("--method", choices=list(methods))
     return p
 
 def main(argv=None): # argv: list of words; the command line by default; -> exit code
-    "Run one command. 0: done; 2: the user's mistake, said on one line; 130: interrupted."
+    "Run one command. 0: done; 1: `data check` found something; 2: the user's mistake, said on one line; 130: interrupted."
     parser = _parser()
     args, args.change = (known := parser.parse_known_args(argv))[0], known[1]
     if odd := [a for a in args.change if a.startswith("-") or not hasattr(args, "settings")]: parser.error(f"unrecognized arguments: {' '.join(odd)}")
@@ -139,10 +156,9 @@ def main(argv=None): # argv: list of words; the command line by default; -> exit
     mistakes = (ConfigError, DataError, BackboneError, MetricsError, _Mistake, FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError, FloatingPointError)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"vptsp: {message}", file=sys.stderr)
-        try: args.run_command(args)
+        try: return args.run_command(args) or 0
         except mistakes as e:
             lines = str(e).strip().splitlines()                       # a worker process puts its traceback before the sentence
             print(f"vptsp: {lines[-1].partition('Error: ')[2] if 'Original Traceback' in str(e) else ' '.join(' '.join(lines).split())}", file=sys.stderr)
             return 2
         except KeyboardInterrupt: print("vptsp: interrupted." + (" The same command goes on from the last finished epoch." if args.command == "train" else ""), file=sys.stderr); return 130
-    return 0
