@@ -20,7 +20,7 @@ from .metrics import neighbours
 from .report import _data_uri
 from PIL import Image
 
-# %% ../nbs/12b_check.ipynb #9ad64b24
+# %% ../nbs/12b_check.ipynb #16c686e3
 @dataclass
 class DataCheck:
     "What `check_data` found. An image is named by its set and its number there."
@@ -65,7 +65,7 @@ class DataCheck:
 <style>body{{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}}div{{display:flex;flex-wrap:wrap;gap:.6em;padding:.4em 0;border-bottom:1px solid #ddd}}
 figure{{margin:0;width:11em}}figcaption{{font-size:.75em;overflow-wrap:anywhere;color:#444}}img{{width:72px;height:72px;border:1px solid #ccc}}
 @media(prefers-color-scheme:dark){{body{{background:#111;color:#ddd}}figcaption{{color:#aaa}}}}</style>
-<h1>{html.escape(self.data.name)}: {'nothing wrong' if self.ok else 'something is wrong'}</h1><ul>{''.join(f'<li>{html.escape(l)}</li>' for l in self.lines())}</ul>
+<h1>{html.escape(self.data.name)}: {'every image decodes, none is in two sets' if self.ok else 'something is wrong'}</h1><ul>{''.join(f'<li>{html.escape(l)}</li>' for l in self.lines())}</ul>
 {section("In more than one set", [[picture(w) for w in g[:6]] for g in self.across])}
 {section("Nearest pairs across the sets", [[picture(a), picture(b, f"; cosine {c:.3f}")] for a, b, c in self.near])}
 {section("Copies inside a set", [[picture(w) for w in g[:6]] for g in self.same if g not in self.across])}
