@@ -7,8 +7,9 @@ __all__ = ['datasets', 'DataError', 'open_image', 'Sheet', 'ImageSet', 'Retrieva
            'load_emoji', 'load_dataset', 'from_folder', 'from_csv', 'from_pairs', 'from_hf', 'train_transform',
            'eval_transform', 'ClassBalancedSampler', 'train_loader', 'eval_loader']
 
-# %% ../nbs/01_data.ipynb #f9de096a
-import csv, difflib, hashlib, json, os, warnings
+# %% ../nbs/01_data.ipynb #89d4d444
+import csv, difflib, hashlib, json, os, re, shutil, warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from fastcore.basics import patch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
+from tqdm.auto import tqdm
 
 import vptsp
 from .config import Config
@@ -434,3 +436,44 @@ def train_loader(images, cfg, mean, std): # images: ImageSet; -> DataLoader of (
 def eval_loader(images, cfg, mean, std, batch_size=None): # -> DataLoader of (images, labels), in order
     "All images in order under the test transform."
     return DataLoader(images.with_transform(eval_transform(cfg, mean, std)), batch_size=batch_size or max(cfg.batch_size, 128), num_workers=cfg.workers)
+
+# %% ../nbs/01_data.ipynb #bd7d3b24
+class _Decoded:
+    "Images as raw pixels in one file."
+    def __init__(self, folder):
+        self.folder, self.places = folder, np.load(folder/"places.npy", allow_pickle=False)          # offset, height, width
+        self.pixels = np.memmap(folder/"pixels", np.uint8, "r")
+    def __reduce__(self): return _Decoded, (self.folder,)                                              # a worker process opens the file itself
+    def tile(self, i):
+        start, h, w = self.places[i]
+        return Image.fromarray(np.array(self.pixels[start:start + 3*h*w]).reshape(h, w, 3))
+
+@patch
+def cached(self:RetrievalData,
+    folder, # where the caches of all data sets lie; one of this data and side is used if it is there
+    side, # shorter side, pixels; smaller images stay as they are
+    progress="decoding", # text of a progress bar, None for none
+): # -> RetrievalData
+    """The same data, decoded and resized once. What is cached goes by the hash of the data (names, sizes, classes). Raises `DataError` for an image that does not decode,
+    or a disk without room; what was written until then is removed."""
+    place = Path(folder)/f"{re.sub('[^A-Za-z0-9_-]', '_', self.name)}-{side}-{self.sha256[:16]}"
+    if not place.is_dir():
+        part = Path(f"{place}.part"); shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
+        try:
+            for name, images in self.sets.items(): _decode(images, part/name, side, progress)
+            part.replace(place)
+        except BaseException: shutil.rmtree(part, ignore_errors=True); raise
+    sets = {name: ImageSet(range(len(images)), images.labels, images.classes, _Decoded(place/name), {**images.about, "source": [str(x) for x in images.sources]}) for name, images in self.sets.items()}
+    return RetrievalData(self.name, **sets, sha256=self.sha256)
+
+def _decode(images, folder, side, progress):
+    folder.mkdir(); shrink, places, start = T.Resize(side), [], 0
+    if images.sheet and hasattr(images.sheet, "image"): images.sheet.image.load()                     # before several threads ask for it
+    def one(i): im = images.open(i); return np.asarray(shrink(im) if min(im.size) > side else im)
+    free = shutil.disk_usage(folder).free
+    with open(folder/"pixels", "wb") as f, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for first in tqdm(range(0, len(images), 256), desc=progress, leave=False, disable=progress is None):
+            for x in pool.map(one, range(first, min(first + 256, len(images)))):
+                f.write(x.tobytes()); places.append((start, *x.shape[:2])); start += x.nbytes
+            if start/len(places)*len(images) > free: raise DataError(f"the decoded images need about {start/len(places)*len(images)/1e9:.1f} GB in {str(folder.parent.parent)!r}, but {free/1e9:.1f} GB are free: choose another folder or a smaller side.")
+    np.save(folder/"places.npy", np.array(places, dtype=np.int64).reshape(-1, 3))
