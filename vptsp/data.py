@@ -406,7 +406,7 @@ def eval_transform(cfg, mean, std): # -> PIL image -> (3, s, s)
     "Shorter side to `resize`, centre crop of `image_size`."
     return T.Compose([T.Resize(cfg.resize), T.CenterCrop(cfg.image_size), T.ToTensor(), T.Normalize(mean, std)])
 
-# %% ../nbs/01_data.ipynb #2f5d0a0e
+# %% ../nbs/01_data.ipynb #aaae119e
 class ClassBalancedSampler:
     "Batches of `b / k` classes times `k` images; each image comes with the seed of its crop."
     def __init__(self, labels, batch_size, samples_per_class, seed=0): # labels: (n,)
@@ -428,14 +428,22 @@ class ClassBalancedSampler:
                 batch += ids[picks].tolist()
             yield list(zip(batch, torch.randint(2**31, (len(batch),), generator=gen).tolist()))
 
+class _Loader(DataLoader):
+    "Workers send bytes, a quarter of what floats would be; ToTensor and Normalize, the last steps of both transforms, are done here for the whole batch."
+    def __init__(self, images, transform, mean, std, **kw):
+        self.mean, self.std = (torch.tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+        super().__init__(images.with_transform(T.Compose([*transform.transforms[:-2], T.PILToTensor()])), **kw)
+    def __iter__(self):
+        for x, y in super().__iter__(): yield x.float().div_(255).sub_(self.mean).div_(self.std), y
+
 def train_loader(images, cfg, mean, std): # images: ImageSet; -> DataLoader of (images (b, 3, s, s), labels (b,))
     "Class-balanced batches under the training transform; `loader.batch_sampler.set_epoch(i)` before each epoch."
     sampler = ClassBalancedSampler(images.labels, cfg.batch_size, cfg.samples_per_class, cfg.seed)
-    return DataLoader(images.with_transform(train_transform(cfg, mean, std)), batch_sampler=sampler, num_workers=cfg.workers, persistent_workers=cfg.workers > 0)
+    return _Loader(images, train_transform(cfg, mean, std), mean, std, batch_sampler=sampler, num_workers=cfg.workers, persistent_workers=cfg.workers > 0)
 
 def eval_loader(images, cfg, mean, std, batch_size=None): # -> DataLoader of (images, labels), in order
     "All images in order under the test transform."
-    return DataLoader(images.with_transform(eval_transform(cfg, mean, std)), batch_size=batch_size or max(cfg.batch_size, 128), num_workers=cfg.workers)
+    return _Loader(images, eval_transform(cfg, mean, std), mean, std, batch_size=batch_size or max(cfg.batch_size, 128), num_workers=cfg.workers)
 
 # %% ../nbs/01_data.ipynb #bd7d3b24
 class _Decoded:
