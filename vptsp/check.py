@@ -20,7 +20,7 @@ from .metrics import neighbours
 from .report import _data_uri
 from PIL import Image
 
-# %% ../nbs/12b_check.ipynb #16c686e3
+# %% ../nbs/12b_check.ipynb #a8501517
 @dataclass
 class DataCheck:
     "What `check_data` found. An image is named by its set and its number there."
@@ -39,7 +39,7 @@ class DataCheck:
     def ok(self): "Whether every image decodes and none is in two sets."; return not self.broken and not self.across
     def name(self, where): # where: (set, number); -> str
         s, i = where; images = self.data.sets[s]
-        return f"{s}: {images.sources[i]}" + (f" (tile)" if images.sheet else "") + f", {images.classes[int(images.labels[i])]}"
+        return f"{s}: {images.sources[i]}" + (" (tile)" if images.sheet else "") + f", {images.classes[int(images.labels[i])]}"
     def lines(self): # -> [str]
         "The findings, a sentence each."
         out = [f"{k}: {n:,} images of {c:,} classes; smallest class {a!r} ({m:,}), largest {b!r} ({l:,})" for k, (n, c, a, m, b, l) in self.classes.items()]
@@ -80,8 +80,6 @@ def check_data(
 ): # -> DataCheck
     "Decode every image once and look for what makes figures wrong."
     everything = [(s, i) for s, images in data.sets.items() for i in range(len(images))]
-    for images in data.sets.values():
-        if images.sheet and hasattr(images.sheet, "image"): images.sheet.image.load()          # before several threads ask for it
     def look(where):
         s, i = where
         try: im = data.sets[s].open(i)

@@ -445,7 +445,7 @@ def eval_loader(images, cfg, mean, std, batch_size=None): # -> DataLoader of (im
     "All images in order under the test transform."
     return _Loader(images, eval_transform(cfg, mean, std), mean, std, batch_size=batch_size or max(cfg.batch_size, 128), num_workers=cfg.workers)
 
-# %% ../nbs/01_data.ipynb #bd7d3b24
+# %% ../nbs/01_data.ipynb #1a9e986b
 class _Decoded:
     "Images as raw pixels in one file."
     def __init__(self, folder):
@@ -476,7 +476,6 @@ def cached(self:RetrievalData,
 
 def _decode(images, folder, side, progress):
     folder.mkdir(); shrink, places, start = T.Resize(side), [], 0
-    if images.sheet and hasattr(images.sheet, "image"): images.sheet.image.load()                     # before several threads ask for it
     def one(i): im = images.open(i); return np.asarray(shrink(im) if min(im.size) > side else im)
     free = shutil.disk_usage(folder).free
     with open(folder/"pixels", "wb") as f, ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -160,7 +160,7 @@ def _precision_sum(r, cut, weight):
     inside = torch.arange(hit.shape[1]) < (cut[:, None] if torch.is_tensor(cut) else cut)
     return (hit*weight(hit)*inside).sum(1)
 
-# %% ../nbs/08_metrics.ipynb #e822be69
+# %% ../nbs/08_metrics.ipynb #25d5fede
 @dataclass
 class Evaluation:
     "One search, seen from every side. Made by `evaluate`."
@@ -203,7 +203,7 @@ def evaluate(
         if own: block |= {"MAP@R (published code)": average_precision(r, with_self, with_self), "mAP@1000 (published code)": average_precision(r, 1000, with_self)}
         else: block["MAP@50 (published code)"] = average_precision(r, 50, r.hit[:, :50].sum(1))
         for k, v in block.items():                                            # into place: small pieces kept between large ones would keep the large ones' memory
-            if first == len(v): figures[k] = torch.empty(n, dtype=torch.float64)
+            if k not in figures: figures[k] = torch.empty(n, dtype=torch.float64)
             figures[k][rows] = v
     if (relevant > 0).all(): figures = {k: f for k, f in figures.items() if not (k.startswith("R@") and k.endswith(")"))}      # nothing to tell apart
     return Evaluation(figures, ids, hit, relevant, y, y if own else _as_labels(gallery_labels))
