@@ -7,8 +7,8 @@ __all__ = ['datasets', 'DataError', 'open_image', 'Sheet', 'ImageSet', 'Retrieva
            'load_emoji', 'load_dataset', 'from_folder', 'from_csv', 'from_pairs', 'from_hf', 'train_transform',
            'eval_transform', 'ClassBalancedSampler', 'train_loader', 'eval_loader']
 
-# %% ../nbs/01_data.ipynb #89d4d444
-import csv, difflib, hashlib, json, os, re, shutil, warnings
+# %% ../nbs/01_data.ipynb #383cb3f8
+import csv, difflib, hashlib, itertools, json, os, random, re, shutil, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -406,39 +406,61 @@ def eval_transform(cfg, mean, std): # -> PIL image -> (3, s, s)
     "Shorter side to `resize`, centre crop of `image_size`."
     return T.Compose([T.Resize(cfg.resize), T.CenterCrop(cfg.image_size), T.ToTensor(), T.Normalize(mean, std)])
 
-# %% ../nbs/01_data.ipynb #aaae119e
+# %% ../nbs/01_data.ipynb #1495d057
+def _deal(items, n, rng):
+    "`n` of the items at a time: all of them come before any comes again, and none twice in a hand that they suffice for."
+    left = []
+    while True:
+        hand, left = left[:n], left[n:]
+        while len(hand) < n:
+            fresh = sorted(rng.sample(items, len(items)), key=hand.__contains__)                # shuffled; what is in the hand already comes last
+            hand, left = hand + fresh[:n - len(hand)], fresh[n - len(hand):]
+        yield hand
+
 class ClassBalancedSampler:
-    "Batches of `b / k` classes times `k` images; each image comes with the seed of its crop."
-    def __init__(self, labels, batch_size, samples_per_class, seed=0): # labels: (n,)
-        self.labels, self.b, self.k, self.seed, self.epoch = torch.as_tensor(labels), batch_size, samples_per_class, seed, 0
+    "Batches of `b / k` classes times `k` images; each image comes with the seed of its crop. Raises `DataError` for a batch that the images cannot fill."
+    def __init__(self,
+        labels, # (n,)
+        batch_size, samples_per_class, # b and k, over all processes
+        seed=0,
+        rank=0, world_size=1, # which of how many processes this is
+    ):
+        self.labels, self.b, self.k, self.seed, self.epoch, self.step, self.rank, self.world = torch.as_tensor(labels), batch_size, samples_per_class, seed, 0, 0, rank, world_size
         by_class = self.labels.argsort(stable=True).split(torch.bincount(self.labels).tolist())
-        self.members = [ids for ids in by_class if len(ids)]
+        self.members = [ids.tolist() for ids in by_class if len(ids)]
         if len(self.members) < self.b//self.k:
             raise DataError(f"a batch of {self.b} images, {self.k} a class, needs {self.b//self.k} classes, but there are {len(self.members)}: make batch_size smaller or samples_per_class larger.")
         if len(self.labels) < self.b: raise DataError(f"{len(self.labels)} images are less than one batch of {self.b}: make batch_size smaller.")
-    def __len__(self): return len(self.labels)//self.b
-    def set_epoch(self, epoch): self.epoch = epoch
+        if self.b//self.k % self.world: raise DataError(f"{self.b//self.k} classes a batch do not divide among {self.world} processes: change batch_size.")
+    def __len__(self): return len(self.labels)//self.b - self.step
+    def set_epoch(self, epoch, step=0): self.epoch, self.step = epoch, step       # step: the batch to begin with
+    def _batches(self):
+        rng = random.Random(self.seed*1_000_003 + self.epoch)
+        classes, images = _deal(range(len(self.members)), self.b//self.k, rng), [_deal(ids, self.k, rng) for ids in self.members]
+        for _ in range(len(self.labels)//self.b): yield [(i, rng.getrandbits(31)) for c in next(classes) for i in next(images[c])]
     def __iter__(self):
-        gen = torch.Generator().manual_seed((self.seed*1_000_003 + self.epoch) % 2**63)
-        for _ in range(len(self)):
-            batch = []
-            for c in torch.randperm(len(self.members), generator=gen)[:self.b//self.k].tolist():
-                ids = self.members[c]
-                picks = torch.cat([torch.randperm(len(ids), generator=gen) for _ in range(-(-self.k//len(ids)))])[:self.k]
-                batch += ids[picks].tolist()
-            yield list(zip(batch, torch.randint(2**31, (len(batch),), generator=gen).tolist()))
+        share = self.b//self.world
+        for batch in itertools.islice(self._batches(), self.step, None): yield batch[self.rank*share:(self.rank + 1)*share]
+    def coverage(self): # -> str
+        "How many of the classes and images an epoch reaches."
+        reached = torch.tensor([i for batch in self._batches() for i, _ in batch]).unique()
+        return f"an epoch of {len(self.labels)//self.b:,} batches reaches {len(self.labels[reached].unique()):,} of {len(self.members):,} classes, {len(reached):,} of {len(self.labels):,} images"
 
 class _Loader(DataLoader):
-    "Workers send bytes, a quarter of what floats would be; ToTensor and Normalize, the last steps of both transforms, are done here for the whole batch."
+    "Workers send bytes, a quarter of what floats would be; ToTensor and Normalize, the last steps of both transforms, are done here, an image at a time (it stays in the cache) and in one thread (the cores are the workers')."
     def __init__(self, images, transform, mean, std, **kw):
-        self.mean, self.std = (torch.tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+        self.mean, self.std = (np.float32(v).reshape(3, 1, 1) for v in (mean, std))
         super().__init__(images.with_transform(T.Compose([*transform.transforms[:-2], T.PILToTensor()])), **kw)
     def __iter__(self):
-        for x, y in super().__iter__(): yield x.float().div_(255).sub_(self.mean).div_(self.std), y
+        for x, y in super().__iter__():
+            out = torch.empty(x.shape)
+            for pixels, o in zip(x.numpy(), out.numpy()):
+                np.divide(pixels, np.float32(255), out=o); o -= self.mean; o /= self.std
+            yield out, y
 
-def train_loader(images, cfg, mean, std): # images: ImageSet; -> DataLoader of (images (b, 3, s, s), labels (b,))
+def train_loader(images, cfg, mean, std, rank=0, world_size=1): # images: ImageSet; -> DataLoader of (images (b, 3, s, s), labels (b,))
     "Class-balanced batches under the training transform; `loader.batch_sampler.set_epoch(i)` before each epoch."
-    sampler = ClassBalancedSampler(images.labels, cfg.batch_size, cfg.samples_per_class, cfg.seed)
+    sampler = ClassBalancedSampler(images.labels, cfg.batch_size, cfg.samples_per_class, cfg.seed, rank, world_size)
     return _Loader(images, train_transform(cfg, mean, std), mean, std, batch_sampler=sampler, num_workers=cfg.workers, persistent_workers=cfg.workers > 0)
 
 def eval_loader(images, cfg, mean, std, batch_size=None): # -> DataLoader of (images, labels), in order

@@ -95,7 +95,7 @@ def measure_frozen(model, data, device="cpu"): # model: Model; -> {figure: numbe
     try: return measure(lambda x: F.normalize(bb(x).mean(1).float(), dim=1), data, model.cfg, bb.mean, bb.std, device, "frozen")
     finally: bb.beside = beside; model.train(training)
 
-# %% ../nbs/09_training.ipynb #a186b8d8
+# %% ../nbs/09_training.ipynb #43e26aca
 class Callback:
     "Told what happens; every method may be left out. `trainer` has cfg, data, model, optimizer, history, epoch, step."
     def fit_start(self, trainer): pass
@@ -106,7 +106,9 @@ class Callback:
 class Progress(Callback):
     "A bar over the steps of an epoch and a line an epoch."
     def __init__(self, name=""): self.name = name
-    def fit_start(self, t): self.bar = tqdm(total=t.cfg.epochs*len(t.loader), initial=t.epoch*len(t.loader), desc=self.name or t.data.name, unit="step", leave=False)
+    def fit_start(self, t):
+        if t.loader and not t.epoch and not self.name: tqdm.write(f"{t.data.name}: {t.loader.batch_sampler.coverage()}")     # runs side by side, by name, see the same batches
+        self.bar = tqdm(total=t.cfg.epochs*len(t.loader), initial=t.epoch*len(t.loader), desc=self.name or t.data.name, unit="step", leave=False)
     def step_end(self, t, loss): self.bar.update(); self.bar.set_postfix_str(f"epoch {t.epoch + 1}/{t.cfg.epochs}, loss {loss:.3f}", refresh=False)
     def epoch_end(self, t, line): self.bar.set_postfix_str(f"epoch {t.epoch + 1}/{t.cfg.epochs}, loss {line['loss']:.3f}" + (f", R@1 {line['R@1']:.3f}" if "R@1" in line else ""))
     def fit_end(self, t, run): self.bar.close()
