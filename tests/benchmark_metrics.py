@@ -1,4 +1,4 @@
-"""Time and memory of the retrieval figures at the size of SOP, against pytorch-metric-learning and a bare faiss search; and a million images in blocks.
+"""Time and memory of the retrieval figures at the size of SOP, against pytorch-metric-learning and a bare faiss search; approximate searches; and a million images in blocks.
 
     python tests/benchmark_metrics.py [--images 60502] [--classes 11316] [--width 384] [--threads 2] [--rounds 3] [--million 8192]
 
@@ -11,7 +11,7 @@ import argparse, resource, statistics, subprocess, sys, time
 import torch
 import torch.nn.functional as F
 
-from vptsp.metrics import evaluate, neighbours
+from vptsp.metrics import compare_searches, evaluate, neighbours
 
 def images(n, classes, width):
     "Embeddings and labels, every class at least twice."
@@ -50,11 +50,17 @@ def times(a):
     print(f"{a.images:,} x {a.width}, {a.classes:,} classes, {a.threads} threads, torch {torch.__version__}, faiss {faiss.__version__}, {a.rounds} rounds\n\n| | seconds | vptsp's time over it |\n|---|---|---|")
     for k in ways: print(f"| {k} | {statistics.median(r[k] for r in rounds):.1f} | {statistics.median(next(iter(r.values()))/r[k] for r in rounds):.2f} |")
 
+def searches(a):
+    x, _ = images(2*a.images, a.classes, a.width)
+    rows = compare_searches(x[::2], x[1::2], k=10)                                       # no query is its own neighbour
+    print("\n| search | breadth | build, s | search, over the exact one's | of the true 10 found | true nearest found |\n|---|---|---|---|---|---|")
+    for r in rows: print(f"| {r['search']} | {r['breadth'] or ''} | {r['build']:.0f} | {r['search seconds']/rows[0]['search seconds']:.3f} | {r['found']:.3f} | {r['nearest found']:.3f} |")
+
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in dict(images=60502, classes=11316, width=384, threads=2, rounds=3, million=8192).items(): p.add_argument(f"--{name}", type=int, default=default)
-    p.add_argument("--only", choices=("memory", "million", "times"))
+    p.add_argument("--only", choices=("memory", "million", "searches", "times"))
     a = p.parse_args()
     if a.only: globals()[a.only](a)
     else:
-        for part in ("times", "memory", "million"): subprocess.run([sys.executable, __file__, *sys.argv[1:], "--only", part], check=True)
+        for part in ("times", "memory", "searches", "million"): subprocess.run([sys.executable, __file__, *sys.argv[1:], "--only", part], check=True)
