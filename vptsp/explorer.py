@@ -82,7 +82,7 @@ class Snapshots(Callback):
     def epoch_end(self, t, line):
         if line["epoch"] % self.every == 0 or line["epoch"] == t.cfg.epochs: self.stages.append(_stage(t.model, _pools(t.data, self.most), line["epoch"]))
 
-# %% ../nbs/12_explorer.ipynb #33a5e13f
+# %% ../nbs/12_explorer.ipynb #afa1491d
 @dataclass(repr=False)
 class Study:
     "A run, image by image. Made by `study`."
@@ -139,10 +139,10 @@ def study(
     for name, v in (columns or {}).items():
         if len(v) != n: raise ValueError(f"column {name!r} has {len(v)} values for {n} images (training images first, then queries, then gallery).")
         shown[name] = np.asarray(v)
-    rates = []
-    for c in range(len(classes)):
-        mine = labels == c; r = right[mine & (split != list(pools).index("train")) if "train" in pools and (mine & (split != 0)).any() else mine]; r = r[~np.isnan(r)]
-        rates.append({"name": classes[c], "images": int(mine.sum()), "rate": float(r.mean()) if len(r) else None})
+    tested = split != (list(pools).index("train") if "train" in pools else -1); tests = np.bincount(labels[tested], minlength=len(classes)) > 0
+    counted = ~np.isnan(right) & (tested | ~tests[labels])                     # a class's queries; its training images where it has none
+    images, m, hits = (np.bincount(labels[at], w, minlength=len(classes)) for at, w in ((slice(None), None), (counted, None), (counted, right[counted])))
+    rates = [{"name": classes[c], "images": int(images[c]), "rate": float(hits[c]/m[c]) if m[c] else None} for c in range(len(classes))]
     return Study(pools, classes, split, labels, near, shown, stages, np.array([number[c] for c in run.data.train.classes]), rates, worst, run.data.name, run.data.sha256)
 
 # %% ../nbs/12_explorer.ipynb #3e8ff70d

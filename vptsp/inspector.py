@@ -18,11 +18,12 @@ from .config import write_text
 from .explorer import Study, sprite, study, widget_page
 from .metrics import neighbours
 
-# %% ../nbs/12d_inspector.ipynb #5bb0183d
+# %% ../nbs/12d_inspector.ipynb #37107ffa
 @dataclass(repr=False)
 class ProxyFigures:
     "What is known of each of p proxies. `kinds`: `proxy`, and `semantic` (memory) and `bias` where there are such. Made by `proxy_figures`."
     study: Study
+    members: list # training images of each proxy's class, rows of the study
     near: dict # kind -> nearest training images, (p, k), rows of the study
     similarity: dict # kind -> their cosine, (p, k)
     drift: dict # kind -> cosine distance from the first stage, (stages, p)
@@ -53,22 +54,22 @@ def proxy_figures(
     centres = [means(s) for s in study.stages]
     over = lambda f: {kind: np.stack([f(s["proxies"][kind], kind, t).numpy() for t, s in enumerate(study.stages)]) for kind in kinds}
     cos, found = neighbours(last["proxies"]["proxy"], k=min(rivals, p - 1))
-    first = study.near[at, 0]; wrong = (first >= 0) & (study.labels[first] != y)
+    order = np.argsort(place[y], kind="stable"); members = np.split(at[order], np.searchsorted(place[y][order], np.arange(1, p)))
     taken = []
-    for c in study.proxied:
-        names, counts = np.unique(study.labels[first[wrong & (y == c)]], return_counts=True); order = np.argsort(-counts, kind="stable")
-        taken.append([(study.classes[names[j]], int(counts[j])) for j in order])
+    for c, rows in zip(study.proxied, members):
+        first = study.near[rows, 0]; names, counts = np.unique(study.labels[first[first >= 0]], return_counts=True)
+        taken.append([(study.classes[names[j]], int(counts[j])) for j in np.argsort(-counts, kind="stable") if names[j] != c])
     tables = model.class_prompts.tables() if model is not None and model.class_prompts is not None else {}
     blocks = sorted(map(int, tables)); norms = torch.stack([tables[str(b)].norm(dim=-1).mean(1).cpu() for b in blocks], 1).numpy() if blocks else np.empty((p, 0))
-    return ProxyFigures(study, near, similarity, over(lambda q, kind, t: 1 - (q*study.stages[0]["proxies"][kind]).sum(1)), over(lambda q, kind, t: (q*centres[t]).sum(1)), found.numpy(), cos.numpy(), taken, norms, blocks)
+    return ProxyFigures(study, members, near, similarity, over(lambda q, kind, t: 1 - (q*study.stages[0]["proxies"][kind]).sum(1)), over(lambda q, kind, t: (q*centres[t]).sum(1)), found.numpy(), cos.numpy(), taken, norms, blocks)
 
-# %% ../nbs/12d_inspector.ipynb #1f66f10d
+# %% ../nbs/12d_inspector.ipynb #fce58705
 def _columns(f): # f: ProxyFigures; -> names, and a row a proxy
     names = ["class", "images", "R@1 among training images", "cosine to own mean", "nearest rival", "drift"]
-    s, right = f.study, np.array([x == "right" for x in f.study.columns["R@1"]]); judged = np.array([x is not None for x in f.study.columns["R@1"]]) & (s.split == 0)
+    s, right = f.study, f.study.columns["R@1"]
     def row(j, c):
-        mine = judged & (s.labels == c)
-        return [s.classes[c], int(((s.labels == c) & (s.split == 0)).sum()), float(right[mine].mean()) if mine.any() else None, float(f.own["proxy"][-1, j]), float(f.rival_similarity[j, 0]), float(f.drift["proxy"][-1, j])]
+        judged = [x == "right" for x in right[f.members[j]] if x is not None]
+        return [s.classes[c], len(f.members[j]), float(np.mean(judged)) if judged else None, float(f.own["proxy"][-1, j]), float(f.rival_similarity[j, 0]), float(f.drift["proxy"][-1, j])]
     rows = [row(j, c) for j, c in enumerate(s.proxied)]
     if f.norms.shape[1]: names.append("prompt norm"); rows = [r + [float(v)] for r, v in zip(rows, f.norms.mean(1))]
     return names, rows
@@ -77,7 +78,7 @@ def inspector_payload(f, picture, most=24): # f: ProxyFigures; picture: of `spri
     "What the browser is sent."
     s, kinds = f.study, list(f.near); names, rows = _columns(f)
     def one(j, c):
-        images = np.flatnonzero((s.labels == c) & (s.split == 0)); over = lambda d: {k: [float(v) for v in d[k][:, j]] for k in kinds}
+        images = f.members[j]; over = lambda d: {k: [float(v) for v in d[k][:, j]] for k in kinds}
         return dict(name=s.classes[c], number=int(c), row=rows[j], images=images[:most].tolist(), more=max(0, len(images) - most), near={k: [[int(i), float(v)] for i, v in zip(f.near[k][j], f.similarity[k][j])] for k in kinds},
                     rivals=[[int(r), float(v)] for r, v in zip(f.rivals[j], f.rival_similarity[j])], taken=[[n, m] for n, m in f.taken[j][:8]], drift=over(f.drift), own=over(f.own), norms=f.norms[j].tolist())
     return dict(kinds=kinds, columns=names, classes=[one(j, c) for j, c in enumerate(s.proxied)], labels=s.labels.tolist(), names=s.classes, epochs=[x["epoch"] for x in s.stages], blocks=f.blocks, sprite=picture[0], side=picture[1], across=picture[2])

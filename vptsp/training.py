@@ -7,11 +7,12 @@ __all__ = ['parameter_groups', 'build_optimizer', 'set_epoch_lr', 'training_step
            'Callback', 'Progress', 'watcher', 'Run', 'keep_memory', 'Stopped', 'interruptible', 'Trainer',
            'definitions']
 
-# %% ../nbs/09_training.ipynb #e90dd6da
+# %% ../nbs/09_training.ipynb #b99fc931
 import ctypes, html, json, math, sys, time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 import torch
 import torch.nn.functional as F
@@ -167,7 +168,7 @@ def keep_memory(): # -> whether it could be asked for
     except OSError: return False                                           # not glibc
     return all(libc.mallopt(*option) for option in ((-4, 0), (-1, 2**31 - 1)))   # M_MMAP_MAX: none on its own; M_TRIM_THRESHOLD: never give back
 
-# %% ../nbs/09_training.ipynb #43bad6b0
+# %% ../nbs/09_training.ipynb #c7591cf6
 class Stopped(Exception): "Carries a stop from where it is heeded to the end of `fit`."
 
 def interruptible(
@@ -175,12 +176,17 @@ def interruptible(
     stop, # called at an interrupt; makes `work` come to its end
 ): # -> what `work` gives
     "Run `work()` in a thread and wait for it; an interrupt only calls `stop()`, and what the thread raises is raised here."
-    with ThreadPoolExecutor(1, "fit") as pool:
-        done = pool.submit(work)
-        while not done.done():
-            try: wait([done], .1)
-            except KeyboardInterrupt: stop()
-        return done.result()
+    done = Future()
+    def run():
+        try: done.set_result(work())
+        except BaseException as e: done.set_exception(e)
+    thread = Thread(target=run, daemon=True)
+    while not done.done():
+        try:
+            if thread.ident is None: thread.start()
+            wait([done], .1)
+        except KeyboardInterrupt: stop()
+    return done.result()
 
 # %% ../nbs/09_training.ipynb #e9ac79f9
 class Trainer:
