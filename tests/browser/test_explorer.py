@@ -40,12 +40,12 @@ def test_explorer(lab):
     assert 0 < len(inside) < n and lab.python("explorer.selected") == inside and f"{len(inside):,} images" in status.inner_text()
     out = next(i for i in range(n) if page.evaluate(f"{MAP}.screen({i})")[0] > right + 30); assert seen() == len(inside) and page.evaluate(f"{MAP}.picked().includes({out})") is False
 
-    page.fill(".vptsp-explorer input[type=search]", "flag"); page.keyboard.press("Enter")                        # search
+    page.fill(".vptsp-explorer input[type=search]", "face"); page.keyboard.press("Enter")                        # search
     lab.until("!document.querySelector('.v-status').textContent.includes('first') && document.querySelectorAll('.v-class').length < 20")
-    flags = lab.python("[i for i in range(len(explorer.study)) if 'flag' in explorer.study.classes[explorer.study.labels[i]]]")
-    assert lab.python("explorer.selected") == flags and page.locator(".v-class").count() == lab.python("len({explorer.study.labels[i] for i in explorer.selected})")
+    faces = lab.python("[i for i in range(len(explorer.study)) if 'face' in explorer.study.classes[explorer.study.labels[i]]]")
+    assert lab.python("explorer.selected") == faces and page.locator(".v-class").count() == lab.python("len({explorer.study.labels[i] for i in explorer.selected})")
 
-    page.locator(".v-class").first.click(); lab.until(f"{MAP}.picked().length < {len(flags)} || {len(flags)} < 9")  # a class of the list
+    page.locator(".v-class").first.click(); lab.until(f"{MAP}.picked().length < {len(faces)} || {len(faces)} < 9")  # a class of the list
     assert len(set(lab.python("[int(explorer.study.labels[i]) for i in explorer.selected]"))) == 1
     press("worst queries"); lab.until(f"{MAP}.picked().length === 12"); assert lab.python("explorer.selected") == lab.python("explorer.study.worst.tolist()")
 
