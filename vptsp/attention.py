@@ -101,7 +101,7 @@ def rollout(weights): # of the tokens, a tensor (b, h, n, p_l + n) a block; -> (
         out.append(r)
     return torch.stack(out)
 
-# %% ../nbs/11_attention.ipynb #41de16aa
+# %% ../nbs/11_attention.ipynb #2e0f0707
 def attention_arrays(
     model, # Model
     images, # (b, 3, h, w), normalised
@@ -123,24 +123,24 @@ def attention_arrays(
             p, row = m.prompts.shape[2], m.tokens[:, :, readers]
             to, other, reads = row.mean(2).split([p, prefix, grid[0]*grid[1]], -1)
             for k, v in dict(reads=reads, shares=torch.stack([to.sum(-1), other.sum(-1), reads.sum(-1)], -1), entropy=entropy(row).mean(2), to=to,
-                             takes=m.tokens[:, :, prefix:, :p].transpose(2, 3), looks=m.prompts[..., p + prefix:]).items(): made[k].append(v.cpu().numpy())
+                             takes=m.tokens[:, :, prefix:, :p].transpose(2, 3), looks=m.prompts[..., p + prefix:]).items(): made[k].append(v.float().cpu().numpy())
         for k in ("reads", "shares", "entropy"): made[k] = np.stack(made[k])
-        out[name] = made | {"rollout": rollout([m.tokens for m in maps])[:, :, readers].mean(2)[..., prefix:].cpu().numpy()}
-    reader = ("class token" if backbone.num_pooled == 1 else "mean of both class tokens") if token else "mean of the patches"
+        out[name] = made | {"rollout": rollout([m.tokens for m in maps])[:, :, readers].mean(2)[..., prefix:].float().cpu().numpy()}
+    reader = ("class token" if backbone.num_pooled == 1 else "mean class token") if token else "mean patch"
     return dict(grid=grid, reader=reader, prefix=prefix, passes=out)
 
-# %% ../nbs/11_attention.ipynb #9ff3b87d
-def _packed(arrays): # attention_arrays; -> numbers of the first map of each block, bytes: a float32 for each map, then the maps
-    "Maps in the order the viewer finds them: for each pass and block, image and head: what is read, taken from each prompt, looked at by each; then the rollouts."
-    maps, places = [], {}
-    add = lambda a: (sum(map(len, maps)), maps.append(a.reshape(-1, a.shape[-1])))[0]
+# %% ../nbs/11_attention.ipynb #003d24ae
+def _packed(arrays): # attention_arrays; -> where each pass finds its maps and what is small, bytes, (maps in bytes, maps as floats)
+    "Bytes: the largest value of each map of prompts, float32; reads and rollouts, float32; maps of prompts, uint8: for each image and head what is taken from each prompt, then what each would look at."
+    maps, exact, places = [], [], {}
+    def add(to, a): to.append(a.reshape(-1, a.shape[-1])); return sum(map(len, to[:-1]))
     for name, p in arrays["passes"].items():
-        blocks = [add(np.concatenate([reads[:, :, None], takes, looks], 2)) for reads, takes, looks in zip(p["reads"], p["takes"], p["looks"])]
-        places[name] = dict(blocks=blocks, prompts=[t.shape[2] for t in p["takes"]], rollout=add(p["rollout"]), keys=[t.shape[2] + arrays["prefix"] + t.shape[3] for t in p["takes"]],
+        places[name] = dict(blocks=[add(maps, np.concatenate(z, 2)) for z in zip(p["takes"], p["looks"])], reads=add(exact, p["reads"]), rollout=add(exact, p["rollout"]),
+                            prompts=[t.shape[2] for t in p["takes"]], keys=[t.shape[2] + arrays["prefix"] + t.shape[3] for t in p["takes"]],
                             **{k: p[k].round(5).tolist() for k in ("shares", "entropy")}, to=[t.round(5).tolist() for t in p["to"]])
-    maps = np.concatenate(maps).astype(np.float32)
-    top = np.maximum(maps.max(1), 1e-12)
-    return places, top.tobytes() + np.rint(255*maps/top[:, None]).astype(np.uint8).tobytes(), len(top)
+    maps, exact = np.concatenate(maps), np.concatenate(exact)
+    top = maps.max(1).clip(1e-12)
+    return places, top.tobytes() + exact.tobytes() + np.rint(255*maps/top[:, None]).astype(np.uint8).tobytes(), (len(maps), len(exact))
 
 _css = """
 .vptsp-attention { --ink: var(--jp-ui-font-color1, CanvasText); --paper: var(--jp-layout-color1, Canvas); --line: var(--jp-border-color1, GrayText); color: var(--ink); font: 13px/1.4 system-ui, sans-serif; padding: 4px }
@@ -152,12 +152,12 @@ _css = """
 .vptsp-attention table { border-collapse: separate; border-spacing: 2px } .vptsp-attention th { font-weight: normal; font-size: 11px; padding: 0 3px }
 .vptsp-attention td { padding: 0 } .vptsp-attention td button { width: 24px; height: 20px; border: 1px solid var(--line); border-radius: 2px; padding: 0; cursor: pointer; display: block; font: bold 13px/1 system-ui }
 .vptsp-attention td button[aria-pressed=true] { border: 2px solid var(--ink) }
-.vptsp-attention .bar { width: 288px; height: 12px; position: relative; margin: 12px 0 18px } .vptsp-attention .bar span { position: absolute; top: 13px; font-size: 11px; transform: translateX(-50%); white-space: nowrap }
+.vptsp-attention .bar { width: 288px; height: 12px; position: relative; margin: 24px 0 18px } .vptsp-attention .bar span { position: absolute; top: 13px; font-size: 11px; transform: translateX(-50%); white-space: nowrap }
 .vptsp-attention .bar span:first-of-type { transform: none } .vptsp-attention .bar span:last-of-type { transform: translateX(-100%) } .vptsp-attention .bar i { position: absolute; top: -4px; height: 20px; width: 2px; background: var(--ink) }
 .vptsp-attention .bar i + b { position: absolute; top: -19px; font: 11px system-ui; transform: translateX(-50%); white-space: nowrap }
 """
 
-# %% ../nbs/11_attention.ipynb #5647c83e
+# %% ../nbs/11_attention.ipynb #446b5e6d
 _js = r"""
 const colours = {
   low: ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"],   // cividis
@@ -169,27 +169,30 @@ const percent = v => `${(100*v).toFixed(Math.abs(v) < .0995 ? 2 : 1)}%`;
 const make = (tag, about = {}, ...inside) => {
   const e = document.createElement(tag);
   for (const [k, v] of Object.entries(about)) k in e && k !== "width" && k !== "height" ? e[k] = v : e.setAttribute(k, v);
+  if (["select", "input", "button", "canvas"].includes(tag)) e.dataset.lmSuppressShortcuts = "true";          // keys pressed here are not JupyterLab's
   e.append(...inside); return e; };
 
 function render({ model, el }) {
   const about = model.get("_about"), raw = model.get("_maps"), [gh, gw] = about.grid, N = gh*gw, h = about.heads, side = 288;
-  const buffer = raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength), top = new Float32Array(buffer, 0, about.rows), bytes = new Uint8Array(buffer, 4*about.rows);
+  const buffer = raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength), [rows, exact] = about.maps;
+  const top = new Float32Array(buffer, 0, rows), floats = new Float32Array(buffer, 4*rows, exact*N), bytes = new Uint8Array(buffer, 4*(rows + exact*N));
   const get = k => model.get(k), set = changes => { for (const [k, v] of Object.entries(changes)) model.set(k, v); model.save_changes(); };
   const pass = (show = get("show")) => about.passes[show === "without" ? "no prompts" : get("prompts")];
   const prompt = () => get("prompt") < pass().prompts[get("block")] ? get("prompt") : -1;              // a block may have fewer
 
-  // numbers: sums of maps, over heads and prompts
-  const sum = rows => { const out = new Float32Array(N); for (const r of rows) for (let i = 0, s = top[r]/255; i < N; i++) out[i] += s*bytes[r*N + i]; return out; };
+  // numbers: means of maps over heads, and sums or means over prompts
   const heads = () => get("head") < 0 ? [...Array(h).keys()] : [get("head")];
-  const mean = (f, of = heads()) => of.reduce((t, k) => t + f(k), 0)/of.length;
-  const first = (p, image, k) => p.blocks[get("block")] + (image*h + k)*(1 + 2*p.prompts[get("block")]);
+  const mean = f => heads().reduce((t, k) => t + f(k), 0)/heads().length;
+  const float = (start, image, k, of) => floats.subarray((start + (get("block")*about.images.length + image)*of + k)*N).subarray(0, N);
+  const taken = (p, image, k, j) => p.blocks[get("block")] + (image*h + k)*2*p.prompts[get("block")] + j;   // j beyond the prompts: what they would look at
   const maps = (image, show) => {
-    const p = pass(show), l = get("block"), n = p.prompts[l], ks = heads();
+    const p = pass(show), n = p.prompts[get("block")], out = new Float32Array(N);
     if (show === "difference") { const a = maps(image, "with"), b = maps(image, "without"); return a.map((v, i) => v - b[i]); }
-    if (show === "rollout") return sum([p.rollout + l*about.images.length + image]);
-    if (show === "with" || show === "without") return sum(ks.map(k => first(p, image, k))).map(v => v/ks.length);
-    const js = prompt() < 0 ? [...Array(n).keys()] : [prompt()], d = ks.length*(show === "looks" ? Math.max(js.length, 1) : 1);
-    return sum(ks.flatMap(k => js.map(j => first(p, image, k) + 1 + j + (show === "looks" ? n : 0)))).map(v => v/d); };
+    if (show === "rollout") return float(p.rollout, image, 0, 1);
+    if (show === "with" || show === "without") return out.map((_, i) => mean(k => float(p.reads, image, k, h)[i]));
+    const js = prompt() < 0 ? [...Array(n).keys()] : [prompt()], many = heads().length*(show === "looks" ? Math.max(js.length, 1) : 1);
+    for (const k of heads()) for (const j of js) { const r = taken(p, image, k, j + (show === "looks" ? n : 0)), s = top[r]/255/many; for (let i = 0; i < N; i++) out[i] += s*bytes[r*N + i]; }
+    return out; };
   const even = () => { const p = pass(), l = get("block"), s = get("show"); return s === "rollout" || s === "difference" ? null : (s === "takes" && prompt() < 0 ? p.prompts[l] : 1)/p.keys[l]; };
   const shares = image => [0, 1, 2].map(i => mean(k => pass().shares[get("block")][image][k][i]));
 
@@ -215,15 +218,15 @@ function render({ model, el }) {
 
   // pictures: image, overlay, and below it where the attention goes
   const panel = name => {
-    const canvas = make("canvas", { tabIndex: 0, width: side, height: Math.round(side*gh/gw), role: "img" }), bars = make("canvas", { width: side, height: 64, role: "img" }), caption = make("figcaption");
-    canvas.dataset.testid = name; caption.dataset.testid = name + "-shares"; bars.dataset.testid = name + "-bars";
+    const canvas = make("canvas", { tabIndex: 0, width: side, height: Math.round(side*gh/gw), role: "img" }), bars = make("canvas", { width: side, height: 48, role: "img" }), caption = make("figcaption"), note = make("small");
+    canvas.dataset.testid = name; caption.dataset.testid = name + "-shares"; bars.dataset.testid = name + "-bars"; note.dataset.testid = name + "-bars-note";
     const at = e => { const r = canvas.getBoundingClientRect(), c = Math.floor((e.clientX - r.left)/r.width*gw), y = Math.floor((e.clientY - r.top)/r.height*gh); return Math.min(Math.max(y, 0), gh - 1)*gw + Math.min(Math.max(c, 0), gw - 1); };
     canvas.onpointermove = e => say(at(e)); canvas.onpointerleave = () => say(get("patch"));
     canvas.onclick = e => set({ patch: at(e) === get("patch") ? -1 : at(e) });
     canvas.onkeydown = e => { const i = Math.max(get("patch"), 0), y = Math.floor(i/gw), x = i%gw,
         to = { ArrowUp: y > 0 ? i - gw : i, ArrowDown: y < gh - 1 ? i + gw : i, ArrowLeft: x > 0 ? i - 1 : i, ArrowRight: x < gw - 1 ? i + 1 : i, Escape: -1 }[e.key];
-      if (to === undefined) return; e.preventDefault(); e.stopPropagation(); set({ patch: get("patch") < 0 && to >= 0 ? 0 : to }); };
-    return { canvas, bars, caption, figure: make("figure", {}, canvas, caption, bars) }; };
+      if (to === undefined) return; e.preventDefault(); set({ patch: get("patch") < 0 && to >= 0 ? 0 : to }); };
+    return { canvas, bars, caption, note, figure: make("figure", {}, canvas, caption, note, bars) }; };
   const panels = { left: panel("left-picture"), right: panel("right-picture") };
   const bar = make("div", { className: "bar", role: "img" }), said = make("div", { ariaLive: "polite" });
   bar.dataset.testid = "scale"; said.dataset.testid = "readout";
@@ -237,15 +240,15 @@ function render({ model, el }) {
     for (let i = 0; i < N; i++) { const c = i%gw, r = Math.floor(i/gw); g.fillStyle = `rgb(${colour((m[i] - low)/(range - low), name)})`; g.fillRect(x(c), y(r), x(c + 1) - x(c), y(r + 1) - y(r)); }
     g.globalAlpha = 1;
     if (get("patch") >= 0) { const c = get("patch")%gw, r = Math.floor(get("patch")/gw); for (const [style, width] of [["#000", 4], ["#fff", 2]]) { g.strokeStyle = style; g.lineWidth = width; g.strokeRect(x(c) + 2, y(r) + 2, x(c + 1) - x(c) - 4, y(r + 1) - y(r) - 4); } } };
-  const drawBars = (p, image) => {
-    const now = pass(), l = get("block"), n = now.prompts[l], patch = get("patch"), g = p.bars.getContext("2d"), ink = getComputedStyle(el.firstChild).color;
-    const value = j => mean(k => patch < 0 ? now.to[l][image][k][j] : top[first(now, image, k) + 1 + j]*bytes[(first(now, image, k) + 1 + j)*N + patch]/255);
-    const values = [...Array(n).keys()].map(value), best = Math.max(...values, 1/now.keys[l]), who = patch < 0 ? about.reader : `patch ${patch}`;
-    g.clearRect(0, 0, side, 64); g.fillStyle = ink; g.font = "11px system-ui"; p.bars.ariaLabel = n ? `${who} takes from each prompt: ${values.map((v, j) => `${j}: ${percent(v)}`).join(", ")}` : "no prompts in this block";
-    if (!n) return g.fillText("no prompts in this block", 0, 11);
-    g.fillText(`${who} takes from each prompt, up to ${percent(best)}`, 0, 11);
-    values.forEach((v, j) => { g.fillStyle = j === prompt() ? "#d55e00" : "#0072b2"; g.fillRect(j*side/n + .5, 62 - 44*v/best, Math.max(side/n - 1, 1), 44*v/best); });
-    g.strokeStyle = ink; g.setLineDash([3, 3]); g.beginPath(); const even = 62 - 44/now.keys[l]/best; g.moveTo(0, even); g.lineTo(side, even); g.stroke(); };
+  const each = image => { const p = pass(), l = get("block"), i = get("patch");
+    return [...Array(p.prompts[l]).keys()].map(j => mean(k => { if (i < 0) return p.to[l][image][k][j]; const r = taken(p, image, k, j); return top[r]*bytes[r*N + i]/255; })); };
+  const drawBars = (p, image, values, best) => {
+    const n = values.length, g = p.bars.getContext("2d"), height = v => 47*v/best, who = get("patch") < 0 ? `the ${about.reader}` : `patch ${get("patch")}`;
+    g.clearRect(0, 0, side, 48); p.note.textContent = n ? `What ${who} takes from each prompt; dashed: even, ${percent(1/pass().keys[get("block")])}` : "";
+    p.bars.ariaLabel = n ? `${who} takes from each prompt: ${values.map((v, j) => `${j}: ${percent(v)}`).join(", ")}` : "no prompts in this block";
+    values.forEach((v, j) => { g.fillStyle = j === prompt() ? "#d55e00" : "#0072b2"; g.fillRect(j*side/n + .5, 48 - height(v), Math.max(side/n - 1, 1), height(v)); });
+    if (!n) return;
+    const y = 48 - height(1/pass().keys[get("block")]); g.strokeStyle = "#999"; g.setLineDash([3, 3]); g.beginPath(); g.moveTo(0, y); g.lineTo(side, y); g.stroke(); };
   const drawScale = () => {
     const two = get("show") === "difference", stops = (two ? colours.both : colours.low).join(", "), e = even(), unit = about.units[get("show")];
     const line = make("div"); line.style.cssText = `height: 12px; background: linear-gradient(to right, ${stops})`;
@@ -267,7 +270,7 @@ function render({ model, el }) {
     for (let k = 0; k <= h; k++) {
       const b = make("button", { type: "button" }), head = k < h ? k : -1;
       b.dataset.testid = `entropy-${l}-${head}`; b.onclick = () => set({ block: l, head });
-      b.onkeydown = e => { const to = { ArrowUp: [l - 1, k], ArrowDown: [l + 1, k], ArrowLeft: [l, k - 1], ArrowRight: [l, k + 1] }[e.key]; if (!to) return; e.preventDefault(); e.stopPropagation(); cells[to]?.focus(); cells[to]?.click(); };
+      b.onkeydown = e => { const to = { ArrowUp: [l - 1, k], ArrowDown: [l + 1, k], ArrowLeft: [l, k - 1], ArrowRight: [l, k + 1] }[e.key]; if (!to) return; e.preventDefault(); cells[to]?.focus(); cells[to]?.click(); };
       cells[[l, k]] = b; tr.append(make("td", {}, b)); }
     grid.append(tr); }
   const drawGrid = () => {
@@ -276,24 +279,24 @@ function render({ model, el }) {
       const [l, k] = at.split(",").map(Number), v = k < h ? e[l][image][k] : e[l][image].reduce((x, y) => x + y)/h, on = l === get("block") && (k < h ? k : -1) === get("head"), c = colour((v - a)/(z - a || 1), "low");
       b.style.background = `rgb(${c})`; b.style.color = c[1] > 130 ? "#000" : "#fff"; b.textContent = on ? "●" : ""; b.tabIndex = on ? 0 : -1; b.ariaPressed = on;
       b.title = b.ariaLabel = `block ${l}, ${k < h ? `head ${k}` : "mean of heads"}: entropy ${v.toFixed(2)}`; }
-    note.textContent = `dark ${a.toFixed(2)}, bright ${z.toFixed(2)}; 0: all on one key, 1: even`; };
+    note.textContent = `dark ${a.toFixed(3)}, bright ${z.toFixed(3)}; 0: all on one key, 1: even`; };
 
   const draw = () => {
     for (const f of Object.values(fill)) f();
     const who = [...new Set([get("left"), get("right")])].filter(i => i >= 0), show = get("show"), none = (show === "takes" || show === "looks") && !pass().prompts[get("block")];
     shown = Object.fromEntries(who.map(i => [i, maps(i, show)]));
     range = Math.max(...who.flatMap(i => [...shown[i]].map(Math.abs)), 1e-6); low = show === "difference" ? -range : 0;
+    const bars = Object.fromEntries(who.map(i => [i, each(i)])), best = Math.max(...Object.values(bars).flat(), 1/pass().keys[get("block")]);
     for (const [key, p] of Object.entries(panels)) {
       const image = get(key), on = image >= 0 && (key === "left" || about.images.length > 1);
       p.figure.hidden = !on; if (!on) continue;
-      drawPicture(p, image); drawBars(p, image);
+      drawPicture(p, image); drawBars(p, image, bars[image], best);
       const [a, b, c] = shares(image);
       p.caption.textContent = `${about.images[image].name}${none ? " (no prompts in this block)" : ""}. The ${about.reader} gives ${percent(a)} to prompts, ${percent(b)} to ${about.others}, ${percent(c)} to patches.`;
       p.canvas.ariaLabel = `${about.images[image].name}: ${about.shows[show]}, block ${get("block")}, ${get("head") < 0 ? "mean of heads" : `head ${get("head")}`}; most at patch ${shown[image].indexOf(Math.max(...shown[image]))}. Arrow keys choose a patch.`; }
     drawScale(); drawGrid(); say(get("patch")); };
   el.append(make("div", { className: "vptsp-attention" }, controls,
     make("div", { className: "row" }, panels.left.figure, panels.right.figure, make("div", {}, make("div", { textContent: "entropy: block (down), head (across)" }), grid, note)), bar, said));
-  el.firstChild.dataset.lmSuppressShortcuts = "true";                                                   // keys are ours, not the notebook's
   const keys = ["left", "right", "block", "head", "prompts", "prompt", "show", "patch", "strength"];
   for (const k of keys) model.on(`change:${k}`, draw);
   for (const p of pictures) p.addEventListener("load", draw);
@@ -302,9 +305,9 @@ function render({ model, el }) {
 }
 """
 
-# %% ../nbs/11_attention.ipynb #8ea5ac93
+# %% ../nbs/11_attention.ipynb #e62320c4
 _shows = {"with": "{}, with prompts", "without": "{}, without prompts", "difference": "{}, with minus without", "takes": "what patches take from the prompt", "looks": "what the prompt would look at", "rollout": "{}, rollout up to this block"}
-_units = {"with": "of its attention", "without": "of its attention", "difference": "of its attention", "takes": "of the patch's attention", "looks": "of the prompt's attention", "rollout": "of its rollout"}
+_units = dict.fromkeys(("with", "without", "difference"), "of the {}'s attention") | {"takes": "of the patch's attention", "looks": "of the prompt's attention", "rollout": "of the {}'s rollout"}
 _page = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>attention</title><style>:root { color-scheme: light dark } body { margin: 1em auto; max-width: 70em }%s</style></head>
 <body><main id="viewer"></main><noscript><img src="data:image/png;base64,%s" alt="%s"></noscript><script type="application/json" id="state">%s</script><script type="module">%s
 const state = JSON.parse(document.getElementById("state").textContent), heard = {};
@@ -338,12 +341,12 @@ class AttentionViewer(anywidget.AnyWidget):
         x = torch.stack([eval_transform(model.cfg, mean, std)(open_image(im)) for im in named.values()])
         arrays = attention_arrays(model, x.to(model.proxies.bias.device), [model.classes.index(c) if isinstance(c, str) else c for c in classes])
         pixels = ((x*torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None])*255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-        places, maps, rows = _packed(arrays)
+        places, maps, counts = _packed(arrays)
         depth, _, heads = next(iter(arrays["passes"].values()))["entropy"].shape
         shows = {k: v.format(arrays["reader"]) for k, v in _shows.items()}
         if len(places) == 1: shows = {k: shows[k] for k in ("without", "rollout")}                     # a model that has no prompts
-        super().__init__(_about=dict(grid=arrays["grid"], reader=arrays["reader"], others="itself" if arrays["reader"] == "class token" and arrays["prefix"] == 1 else "class and register tokens", rows=rows, depth=depth, heads=heads,
-                                     passes=places, shows=shows, units=_units, images=[dict(name=str(n), src=_png(im)) for n, im in zip(named, pixels)]), _maps=maps)
+        super().__init__(_about=dict(grid=arrays["grid"], reader=arrays["reader"], others="itself" if arrays["reader"] == "class token" and arrays["prefix"] == 1 else "class and register tokens", maps=counts, depth=depth, heads=heads,
+                                     passes=places, shows=shows, units={k: v.format(arrays['reader']) for k, v in _units.items()}, images=[dict(name=str(n), src=_png(im)) for n, im in zip(named, pixels)]), _maps=maps)
         self.payload, self.pictures, self.names = arrays, pixels, list(map(str, named))
         if len(named) > 1: self.right = 1
         self.prompts = list(places)[min(1, len(places) - 1)]; self.show = next(iter(shows)); self.block = depth - 1
@@ -377,7 +380,7 @@ class AttentionViewer(anywidget.AnyWidget):
         s = self.payload["passes"][self.prompts]["shares"][self.block, self.left if image is None else image]
         return dict(zip(("prompts", "others", "patches"), map(float, s.mean(0) if self.head < 0 else s[self.head])))
 
-# %% ../nbs/11_attention.ipynb #f1fee6ce
+# %% ../nbs/11_attention.ipynb #6cf8dbf8
 def _png(array): # (h, w, 3), uint8; -> data URI
     f = io.BytesIO(); Image.fromarray(array).save(f, "PNG")
     return "data:image/png;base64," + base64.b64encode(f.getvalue()).decode()
@@ -403,8 +406,8 @@ def static(self:AttentionViewer): # -> IPython image, PNG, with alt text
     from matplotlib.patches import Rectangle
     *names, now_is = [n.replace("$", r"\$") for n in (*self.names, self.prompts)]       # a dollar would start mathematics
     which, shows, now = self._images(), list(self._about["shows"]), self.payload["passes"][self.prompts]
-    words = {k: v.replace(", ", ",\n") for k, v in self._about["shows"].items()} | {"takes": "patches take from\n", "looks": "would be looked at by\n", "difference": "with prompts\nminus without", "rollout": "rollout up to\nthis block"}
     one = f"prompt {self.prompt}" if 0 <= self.prompt < self._about["passes"][self.prompts]["prompts"][self.block] else "all prompts"
+    words = {k: v.replace(", ", ",\n") for k, v in self._about["shows"].items()} | {"takes": f"patches take\nfrom {one}", "looks": f"{one}\nwould look at", "difference": "with prompts\nminus without", "rollout": "rollout up to\nthis block"}
     both = LinearSegmentedColormap.from_list("both", ["#003f66", "#0072b2", "#7fb8d8", "#f2f2f2", "#eaae7e", "#d55e00", "#7a3600"])
     fig = Figure(figsize=(1.3*(len(shows) + 1) + 2.1, 1.4*len(which) + 1), dpi=80, layout="constrained")
     axes = fig.subplots(len(which) + 1, len(shows) + 2, squeeze=False, width_ratios=[1]*(len(shows) + 1) + [1.5], height_ratios=[1]*len(which) + [.08])
@@ -416,7 +419,7 @@ def static(self:AttentionViewer): # -> IPython image, PNG, with alt text
         top = max(np.abs(m).max() for m in maps) or 1.
         low = -top if show == "difference" else 0
         for ax, m in zip(axes[:, c], maps): im = ax.imshow(m, extent=(0, 1, 0, 1), cmap=both if low else "cividis", vmin=low, vmax=top, alpha=self.strength)
-        axes[0, c].set_title(words[show] + (one if show in ("takes", "looks") else ""), fontsize=8)
+        axes[0, c].set_title(words[show], fontsize=8)
         fig.colorbar(im, cax=axes[-1, c], orientation="horizontal").set_ticks([low, top], labels=[f"{100*low:.1f}", f"{100*top:.1f}%"], fontsize=7)
     for ax in (*axes[:, -1], axes[-1, 0]): ax.remove()
     ax = fig.add_subplot(axes[0, 0].get_gridspec()[:, -1])
