@@ -157,7 +157,7 @@ _css = """
 .vptsp-attention .bar i + b { position: absolute; top: -19px; font: 11px system-ui; transform: translateX(-50%); white-space: nowrap }
 """
 
-# %% ../nbs/11_attention.ipynb #446b5e6d
+# %% ../nbs/11_attention.ipynb #a4c5d3be
 _js = r"""
 const colours = {
   low: ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"],   // cividis
@@ -177,8 +177,8 @@ function render({ model, el }) {
   const buffer = raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength), [rows, exact] = about.maps;
   const top = new Float32Array(buffer, 0, rows), floats = new Float32Array(buffer, 4*rows, exact*N), bytes = new Uint8Array(buffer, 4*(rows + exact*N));
   const get = k => model.get(k), set = changes => { for (const [k, v] of Object.entries(changes)) model.set(k, v); model.save_changes(); };
-  const pass = (show = get("show")) => about.passes[show === "without" ? "no prompts" : get("prompts")];
-  const prompt = () => get("prompt") < pass().prompts[get("block")] ? get("prompt") : -1;              // a block may have fewer
+  const given = () => about.passes[get("prompts")], pass = (show = get("show")) => show === "without" ? about.passes["no prompts"] : given();
+  const prompt = () => get("prompt") < given().prompts[get("block")] ? get("prompt") : -1;             // a block may have fewer
 
   // numbers: means of maps over heads, and sums or means over prompts
   const heads = () => get("head") < 0 ? [...Array(h).keys()] : [get("head")];
@@ -194,13 +194,13 @@ function render({ model, el }) {
     for (const k of heads()) for (const j of js) { const r = taken(p, image, k, j + (show === "looks" ? n : 0)), s = top[r]/255/many; for (let i = 0; i < N; i++) out[i] += s*bytes[r*N + i]; }
     return out; };
   const even = () => { const p = pass(), l = get("block"), s = get("show"); return s === "rollout" || s === "difference" ? null : (s === "takes" && prompt() < 0 ? p.prompts[l] : 1)/p.keys[l]; };
-  const shares = image => [0, 1, 2].map(i => mean(k => pass().shares[get("block")][image][k][i]));
+  const shares = image => [0, 1, 2].map(i => mean(k => given().shares[get("block")][image][k][i]));
 
   // controls: each is a label around one native element, and one trait
   const controls = make("div", { className: "row", role: "group", ariaLabel: "What to show" }), fill = {};
-  const choice = (key, text, options, change = v => ({ [key]: v })) => {
+  const choice = (key, text, options) => {
     const e = make("select", { ariaLabel: text });
-    e.dataset.testid = key; e.onchange = () => set(change(JSON.parse(e.value)));
+    e.dataset.testid = key; e.onchange = () => set({ [key]: JSON.parse(e.value) });
     fill[key] = () => { e.replaceChildren(...options().map(([v, t]) => make("option", { value: JSON.stringify(v), textContent: t })));
                         e.value = JSON.stringify(key === "prompt" ? prompt() : get(key)); };
     controls.append(make("label", {}, text, e)); };
@@ -209,7 +209,7 @@ function render({ model, el }) {
   if (about.images.length > 1) choice("right", "beside it", () => [[-1, "nothing"], ...images()]);
   choice("prompts", "prompts", () => (Object.keys(about.passes).length > 1 ? Object.keys(about.passes).slice(1) : ["no prompts"]).map(n => [n, n]));
   choice("show", "show", () => Object.entries(about.shows));
-  choice("prompt", "prompt", () => [[-1, "all of the block"], ...count(pass().prompts[get("block")], "prompt")]);
+  choice("prompt", "prompt", () => [[-1, "all of the block"], ...count(given().prompts[get("block")], "prompt")]);
   choice("block", "block", () => count(about.depth, "block"));
   choice("head", "head", () => [[-1, "mean of heads"], ...count(h, "head")]);
   const strength = make("input", { type: "range", min: 0, max: 1, step: .05, ariaLabel: "strength of the overlay" });
@@ -240,15 +240,15 @@ function render({ model, el }) {
     for (let i = 0; i < N; i++) { const c = i%gw, r = Math.floor(i/gw); g.fillStyle = `rgb(${colour((m[i] - low)/(range - low), name)})`; g.fillRect(x(c), y(r), x(c + 1) - x(c), y(r + 1) - y(r)); }
     g.globalAlpha = 1;
     if (get("patch") >= 0) { const c = get("patch")%gw, r = Math.floor(get("patch")/gw); for (const [style, width] of [["#000", 4], ["#fff", 2]]) { g.strokeStyle = style; g.lineWidth = width; g.strokeRect(x(c) + 2, y(r) + 2, x(c + 1) - x(c) - 4, y(r + 1) - y(r) - 4); } } };
-  const each = image => { const p = pass(), l = get("block"), i = get("patch");
+  const each = image => { const p = given(), l = get("block"), i = get("patch");
     return [...Array(p.prompts[l]).keys()].map(j => mean(k => { if (i < 0) return p.to[l][image][k][j]; const r = taken(p, image, k, j); return top[r]*bytes[r*N + i]/255; })); };
   const drawBars = (p, image, values, best) => {
     const n = values.length, g = p.bars.getContext("2d"), height = v => 47*v/best, who = get("patch") < 0 ? `the ${about.reader}` : `patch ${get("patch")}`;
-    g.clearRect(0, 0, side, 48); p.note.textContent = n ? `What ${who} takes from each prompt; dashed: even, ${percent(1/pass().keys[get("block")])}` : "";
+    g.clearRect(0, 0, side, 48); p.note.textContent = n ? `What ${who} takes from each prompt; dashed: even, ${percent(1/given().keys[get("block")])}` : "";
     p.bars.ariaLabel = n ? `${who} takes from each prompt: ${values.map((v, j) => `${j}: ${percent(v)}`).join(", ")}` : "no prompts in this block";
     values.forEach((v, j) => { g.fillStyle = j === prompt() ? "#d55e00" : "#0072b2"; g.fillRect(j*side/n + .5, 48 - height(v), Math.max(side/n - 1, 1), height(v)); });
     if (!n) return;
-    const y = 48 - height(1/pass().keys[get("block")]); g.strokeStyle = "#999"; g.setLineDash([3, 3]); g.beginPath(); g.moveTo(0, y); g.lineTo(side, y); g.stroke(); };
+    const y = 48 - height(1/given().keys[get("block")]); g.strokeStyle = "#999"; g.setLineDash([3, 3]); g.beginPath(); g.moveTo(0, y); g.lineTo(side, y); g.stroke(); };
   const drawScale = () => {
     const two = get("show") === "difference", stops = (two ? colours.both : colours.low).join(", "), e = even(), unit = about.units[get("show")];
     const line = make("div"); line.style.cssText = `height: 12px; background: linear-gradient(to right, ${stops})`;
@@ -263,7 +263,7 @@ function render({ model, el }) {
 
   // block x head map of entropy; one of its buttons is in the tab order, arrows move
   const grid = make("table", { ariaLabel: `entropy of the attention of the ${about.reader}, by block and head` }), cells = {};
-  const note = make("div");
+  const note = make("div"), title = make("div");
   grid.append(make("tr", {}, make("th", { textContent: "" }), ...[...Array(h).keys()].map(k => make("th", { textContent: k, scope: "col" })), make("th", { textContent: "mean", scope: "col" })));
   for (let l = 0; l < about.depth; l++) {
     const tr = make("tr", {}, make("th", { textContent: l, scope: "row" }));
@@ -279,24 +279,24 @@ function render({ model, el }) {
       const [l, k] = at.split(",").map(Number), v = k < h ? e[l][image][k] : e[l][image].reduce((x, y) => x + y)/h, on = l === get("block") && (k < h ? k : -1) === get("head"), c = colour((v - a)/(z - a || 1), "low");
       b.style.background = `rgb(${c})`; b.style.color = c[1] > 130 ? "#000" : "#fff"; b.textContent = on ? "●" : ""; b.tabIndex = on ? 0 : -1; b.ariaPressed = on;
       b.title = b.ariaLabel = `block ${l}, ${k < h ? `head ${k}` : "mean of heads"}: entropy ${v.toFixed(2)}`; }
+    title.textContent = `entropy by block (down) and head (across), ${get("show") === "without" ? "without" : "with"} prompts`;
     note.textContent = `dark ${a.toFixed(3)}, bright ${z.toFixed(3)}; 0: all on one key, 1: even`; };
 
   const draw = () => {
     for (const f of Object.values(fill)) f();
-    const who = [...new Set([get("left"), get("right")])].filter(i => i >= 0), show = get("show"), none = (show === "takes" || show === "looks") && !pass().prompts[get("block")];
+    const who = [...new Set([get("left"), get("right")])].filter(i => i >= 0), show = get("show"), none = (show === "takes" || show === "looks") && !given().prompts[get("block")];
     shown = Object.fromEntries(who.map(i => [i, maps(i, show)]));
     range = Math.max(...who.flatMap(i => [...shown[i]].map(Math.abs)), 1e-6); low = show === "difference" ? -range : 0;
-    const bars = Object.fromEntries(who.map(i => [i, each(i)])), best = Math.max(...Object.values(bars).flat(), 1/pass().keys[get("block")]);
+    const bars = Object.fromEntries(who.map(i => [i, each(i)])), best = Math.max(...Object.values(bars).flat(), 1/given().keys[get("block")]);
     for (const [key, p] of Object.entries(panels)) {
-      const image = get(key), on = image >= 0 && (key === "left" || about.images.length > 1);
-      p.figure.hidden = !on; if (!on) continue;
+      const image = get(key); p.figure.hidden = image < 0; if (image < 0) continue;
       drawPicture(p, image); drawBars(p, image, bars[image], best);
       const [a, b, c] = shares(image);
       p.caption.textContent = `${about.images[image].name}${none ? " (no prompts in this block)" : ""}. The ${about.reader} gives ${percent(a)} to prompts, ${percent(b)} to ${about.others}, ${percent(c)} to patches.`;
       p.canvas.ariaLabel = `${about.images[image].name}: ${about.shows[show]}, block ${get("block")}, ${get("head") < 0 ? "mean of heads" : `head ${get("head")}`}; most at patch ${shown[image].indexOf(Math.max(...shown[image]))}. Arrow keys choose a patch.`; }
     drawScale(); drawGrid(); say(get("patch")); };
   el.append(make("div", { className: "vptsp-attention" }, controls,
-    make("div", { className: "row" }, panels.left.figure, panels.right.figure, make("div", {}, make("div", { textContent: "entropy: block (down), head (across)" }), grid, note)), bar, said));
+    make("div", { className: "row" }, panels.left.figure, panels.right.figure, make("div", {}, title, grid, note)), bar, said));
   const keys = ["left", "right", "block", "head", "prompts", "prompt", "show", "patch", "strength"];
   for (const k of keys) model.on(`change:${k}`, draw);
   for (const p of pictures) p.addEventListener("load", draw);
@@ -380,7 +380,7 @@ class AttentionViewer(anywidget.AnyWidget):
         s = self.payload["passes"][self.prompts]["shares"][self.block, self.left if image is None else image]
         return dict(zip(("prompts", "others", "patches"), map(float, s.mean(0) if self.head < 0 else s[self.head])))
 
-# %% ../nbs/11_attention.ipynb #6cf8dbf8
+# %% ../nbs/11_attention.ipynb #ab9083f1
 def _png(array): # (h, w, 3), uint8; -> data URI
     f = io.BytesIO(); Image.fromarray(array).save(f, "PNG")
     return "data:image/png;base64," + base64.b64encode(f.getvalue()).decode()
@@ -404,7 +404,7 @@ def static(self:AttentionViewer): # -> IPython image, PNG, with alt text
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
-    *names, now_is = [n.replace("$", r"\$") for n in (*self.names, self.prompts)]       # a dollar would start mathematics
+    *names, now_is = [(n if len(n) < 27 else n[:25] + "...").replace("$", r"\$") for n in (*self.names, self.prompts)]      # a dollar would start mathematics
     which, shows, now = self._images(), list(self._about["shows"]), self.payload["passes"][self.prompts]
     one = f"prompt {self.prompt}" if 0 <= self.prompt < self._about["passes"][self.prompts]["prompts"][self.block] else "all prompts"
     words = {k: v.replace(", ", ",\n") for k, v in self._about["shows"].items()} | {"takes": f"patches take\nfrom {one}", "looks": f"{one}\nwould look at", "difference": "with prompts\nminus without", "rollout": "rollout up to\nthis block"}
@@ -429,7 +429,7 @@ def static(self:AttentionViewer): # -> IPython image, PNG, with alt text
     ax.add_patch(Rectangle((x, self.block - .5), w, 1, fill=False, ec="#d55e00", lw=2.5))
     fig.suptitle(f"block {self.block}, {'mean of heads' if self.head < 0 else f'head {self.head}'}, {now_is}; shares of attention, spread evenly {100/self._about['passes'][self.prompts]['keys'][self.block]:.1f}% a key", fontsize=9)
     f = io.BytesIO(); fig.savefig(f, format="png", facecolor="white")
-    small = Image.open(f).convert("RGB").quantize(256); f = io.BytesIO(); small.save(f, "PNG", optimize=True)
+    small = Image.open(f).convert("RGB").quantize(256, kmeans=3); f = io.BytesIO(); small.save(f, "PNG", optimize=True)
     return Picture(data=f.getvalue(), format="png", alt=self.alt())
 
 @patch
