@@ -380,7 +380,7 @@ class AttentionViewer(anywidget.AnyWidget):
         s = self.payload["passes"][self.prompts]["shares"][self.block, self.left if image is None else image]
         return dict(zip(("prompts", "others", "patches"), map(float, s.mean(0) if self.head < 0 else s[self.head])))
 
-# %% ../nbs/11_attention.ipynb #ab9083f1
+# %% ../nbs/11_attention.ipynb #66da5eae
 def _png(array): # (h, w, 3), uint8; -> data URI
     f = io.BytesIO(); Image.fromarray(array).save(f, "PNG")
     return "data:image/png;base64," + base64.b64encode(f.getvalue()).decode()
@@ -392,7 +392,7 @@ def alt(self:AttentionViewer): # -> str
     lines = [f"Attention in {where}."]
     for i in self._images():
         s, (row, column) = self.shares(i), np.unravel_index(self.map(i, "with" if "with" in self._about["shows"] else "without").argmax(), a["grid"])
-        lines.append(f"{self.names[i]}: the {a['reader']} gives {100*s['prompts']:.0f}% to prompts and {100*s['patches']:.0f}% to patches, most of it to the patch in row {row}, column {column} of {a['grid'][0]} x {a['grid'][1]}.")
+        lines.append(f"{self.names[i]}: the {a['reader']} gives {100*s['prompts']:.0f}% to prompts and {100*s['patches']:.0f}% to patches; the patch in row {row}, column {column} of {a['grid'][0]} x {a['grid'][1]} gets most.")
     return " ".join(lines)
 
 @patch
@@ -418,9 +418,9 @@ def static(self:AttentionViewer): # -> IPython image, PNG, with alt text
         maps = [self.map(i, show) for i in which]
         top = max(np.abs(m).max() for m in maps) or 1.
         low = -top if show == "difference" else 0
-        for ax, m in zip(axes[:, c], maps): im = ax.imshow(m, extent=(0, 1, 0, 1), cmap=both if low else "cividis", vmin=low, vmax=top, alpha=self.strength)
+        for ax, m in zip(axes[:, c], maps): im = ax.imshow(m, extent=(0, 1, 0, 1), cmap=both if show == "difference" else "cividis", vmin=low, vmax=top, alpha=self.strength)
         axes[0, c].set_title(words[show], fontsize=8)
-        fig.colorbar(im, cax=axes[-1, c], orientation="horizontal").set_ticks([low, top], labels=[f"{100*low:.1f}", f"{100*top:.1f}%"], fontsize=7)
+        fig.colorbar(im, cax=axes[-1, c], orientation="horizontal").set_ticks([low, top], labels=[f"{100*low:.1f}" if low else "0", f"{100*top:.1f}%"], fontsize=8)
     for ax in (*axes[:, -1], axes[-1, 0]): ax.remove()
     ax = fig.add_subplot(axes[0, 0].get_gridspec()[:, -1])
     im = ax.imshow(now["entropy"][:, self.left], cmap="cividis", aspect="auto"); fig.colorbar(im, ax=ax).ax.tick_params(labelsize=7)
