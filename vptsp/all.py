@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/14_all.ipynb #b708a071
+# %% ../nbs/14_all.ipynb #a4a7433d
+from .attention import AttentionViewer, attention_arrays, attention_maps
 from .backbone import Backbone, BackboneError, load_vit
 from .check import DataCheck, check_data
 from .config import Config, ConfigError, methods, presets
