@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['attention_weights', 'BlockAttention', 'block_prompts', 'attention_maps', 'entropy', 'rollout', 'attention_arrays',
-           'AttentionViewer']
+           'widget_page', 'AttentionViewer']
 
 # %% ../nbs/11_attention.ipynb #c9827b87
 import base64, html, io, json
@@ -305,16 +305,29 @@ function render({ model, el }) {
 }
 """
 
-# %% ../nbs/11_attention.ipynb #e62320c4
+# %% ../nbs/11_attention.ipynb #d8da0441
 _shows = {"with": "{}, with prompts", "without": "{}, without prompts", "difference": "{}, with minus without", "takes": "what patches take from the prompt", "looks": "what the prompt would look at", "rollout": "{}, rollout up to this block"}
 _units = dict.fromkeys(("with", "without", "difference"), "of the {}'s attention") | {"takes": "of the patch's attention", "looks": "of the prompt's attention", "rollout": "of the {}'s rollout"}
-_page = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>attention</title><style>:root { color-scheme: light dark } body { margin: 1em auto; max-width: 70em }%s</style></head>
-<body><main id="viewer"></main><noscript><img src="data:image/png;base64,%s" alt="%s"></noscript><script type="application/json" id="state">%s</script><script type="module">%s
-const state = JSON.parse(document.getElementById("state").textContent), heard = {};
-state._maps = new DataView(Uint8Array.from(atob(state._maps), c => c.charCodeAt(0)).buffer);
-const model = { get: k => state[k], set(k, v) { if (state[k] !== v) { state[k] = v; changed.add(k); } }, save_changes() { for (const k of [...changed]) { changed.delete(k); (heard[k] ?? []).forEach(f => f()); } },
-                on: (k, f) => (heard[k.slice(7)] ??= []).push(f), off() {} }, changed = new Set();
-render({ model, el: document.getElementById("viewer") });
+def widget_page(
+    title, # of the page
+    js, css, # the widget's own: a function `render({model, el})`, and its style
+    state, # its traits, bytes among them
+    picture=None, alt="", # PNG as bytes, and its words, for browsers without scripts
+): # -> str, one HTML file
+    "A page in which a widget lives without kernel and network: its script beside a stand-in for its model."
+    def plain(x):
+        if isinstance(x, bytes): return {"bytes": base64.b64encode(x).decode()}
+        return {k: plain(v) for k, v in x.items()} if isinstance(x, dict) else [plain(v) for v in x] if isinstance(x, (list, tuple)) else x
+    data = json.dumps(plain(state), allow_nan=False).replace("<", "\\u003c")          # nothing in it can end the script
+    instead = f'<noscript><img src="data:image/png;base64,{base64.b64encode(picture).decode()}" alt="{html.escape(alt)}"></noscript>' if picture else ""
+    return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>
+<style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1300px; margin: 1em auto; padding: 0 1em }} h1 {{ font-size: 1.3em }} {css}</style></head>
+<body><h1>{html.escape(title)}</h1><main id="widget"></main>{instead}<script type="application/json" id="state">{data}</script><script type="module">{js}
+const bytes = x => Array.isArray(x) ? x.map(bytes) : x && typeof x === "object" ? ("bytes" in x ? new DataView(Uint8Array.from(atob(x.bytes), c => c.charCodeAt(0)).buffer) : Object.fromEntries(Object.entries(x).map(([k, v]) => [k, bytes(v)]))) : x;
+const state = bytes(JSON.parse(document.getElementById("state").textContent)), heard = {{}}, changed = new Set();
+const model = {{ get: k => state[k], set(k, v) {{ if (state[k] !== v) {{ state[k] = v; changed.add(k); }} }}, save_changes() {{ for (const k of [...changed]) {{ changed.delete(k); (heard["change:" + k] ?? []).forEach(f => f()); }} }},
+                on: (event, f) => (heard[event] ??= []).push(f), off() {{}} }};
+render({{ model, el: document.getElementById("widget") }});
 </script></body></html>"""
 
 class AttentionViewer(anywidget.AnyWidget):
@@ -380,7 +393,7 @@ class AttentionViewer(anywidget.AnyWidget):
         s = self.payload["passes"][self.prompts]["shares"][self.block, self.left if image is None else image]
         return dict(zip(("prompts", "others", "patches"), map(float, s.mean(0) if self.head < 0 else s[self.head])))
 
-# %% ../nbs/11_attention.ipynb #66da5eae
+# %% ../nbs/11_attention.ipynb #9dd1feb5
 def _png(array): # (h, w, 3), uint8; -> data URI
     f = io.BytesIO(); Image.fromarray(array).save(f, "PNG")
     return "data:image/png;base64," + base64.b64encode(f.getvalue()).decode()
@@ -435,8 +448,7 @@ def static(self:AttentionViewer): # -> IPython image, PNG, with alt text
 @patch
 def save(self:AttentionViewer, path): # path: of an .html file; -> Path
     "Write the viewer, as it stands, as one page that needs neither kernel nor network."
-    state = {k: getattr(self, k) for k in ("_about", *self._chosen)} | {"_maps": base64.b64encode(self._maps).decode()}
-    write_text(Path(path), _page % (_css, base64.b64encode(self.static().data).decode(), html.escape(self.alt()), json.dumps(state).replace("<", "\\u003c"), _js))
+    write_text(Path(path), widget_page("Attention", _js, _css, {k: getattr(self, k) for k in ("_about", "_maps", *self._chosen)}, self.static().data, self.alt()))
     return Path(path)
 
 @patch

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ProxyFigures', 'proxy_figures', 'inspector_payload', 'ProxyInspector']
 
-# %% ../nbs/12d_inspector.ipynb #20c0b7e2
-import base64, io
+# %% ../nbs/12d_inspector.ipynb #3be962ba
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ import anywidget, numpy as np, torch, traitlets
 import torch.nn.functional as F
 from fastcore.basics import patch
 
+from .attention import widget_page
 from .config import write_text
-from .explorer import Study, sprite, study, widget_page
+from .explorer import Study, _png, sprite, study
 from .metrics import neighbours
 
 # %% ../nbs/12d_inspector.ipynb #37107ffa
@@ -63,7 +64,7 @@ def proxy_figures(
     blocks = sorted(map(int, tables)); norms = torch.stack([tables[str(b)].norm(dim=-1).mean(1).cpu() for b in blocks], 1).numpy() if blocks else np.empty((p, 0))
     return ProxyFigures(study, members, near, similarity, over(lambda q, kind, t: 1 - (q*study.stages[0]["proxies"][kind]).sum(1)), over(lambda q, kind, t: (q*centres[t]).sum(1)), found.numpy(), cos.numpy(), taken, norms, blocks)
 
-# %% ../nbs/12d_inspector.ipynb #fce58705
+# %% ../nbs/12d_inspector.ipynb #389b2ff2
 def _columns(f): # f: ProxyFigures; -> names, and a row a proxy
     names = ["class", "images", "R@1 among training images", "cosine to own mean", "nearest rival", "drift"]
     s, right = f.study, f.study.columns["R@1"]
@@ -89,6 +90,7 @@ const array = (Type, v) => new Type(v.buffer.slice(v.byteOffset, v.byteOffset + 
 function make(tag, attributes = {}, ...children) {
   const el = document.createElement(tag);
   for (const [k, v] of Object.entries(attributes)) k in el ? el[k] = v : el.setAttribute(k, v);
+  if (["button", "canvas", "input", "select"].includes(tag)) el.dataset.lmSuppressShortcuts = "true";             // JupyterLab would take their keys
   el.append(...children); return el;
 }
 function svg(tag, attributes = {}, ...children) {
@@ -101,7 +103,7 @@ const text = (x, y, words, more = {}) => svg("text", {x, y, "font-size": 11, fil
 function render({model, el}) {
   const data = model.get("payload"), classes = data.classes, side = data.side, columns = data.columns;
   const sheet = new Image(), url = URL.createObjectURL(new Blob([array(Uint8Array, data.sprite)], {type: "image/webp"})); sheet.src = url;
-  const root = make("div", {className: "vptsp-inspector"}); root.setAttribute("data-lm-suppress-shortcuts", "true"); el.append(root);
+  const root = make("div", {className: "vptsp-inspector"}); el.append(root);
   let by = columns.indexOf("nearest rival"), down = true, filter = "";
 
   function tile(i, mark, note) {
@@ -161,7 +163,6 @@ function render({model, el}) {
   sheet.addEventListener("load", () => { root.dataset.ready = "true"; });
   return () => URL.revokeObjectURL(url);
 }
-export default {render};
 '''
 _css = r'''
 .vptsp-inspector{--v-line:var(--jp-border-color1,#8888);color:var(--jp-ui-font-color1,CanvasText);background:var(--jp-layout-color0,Canvas);font:13px/1.45 system-ui,sans-serif;padding:6px;max-height:760px;overflow:auto}
@@ -173,10 +174,10 @@ _css = r'''
 .vptsp-inspector thead{position:sticky;top:0;background:var(--jp-layout-color0,Canvas)}
 '''
 
-# %% ../nbs/12d_inspector.ipynb #2ce82bd2
+# %% ../nbs/12d_inspector.ipynb #6a6c4265
 class ProxyInspector(anywidget.AnyWidget):
     "A table of all proxies, and a page for each."
-    _esm, _css = _js, _css
+    _esm, _css = _js + "\nexport default {render};", _css
     payload = traitlets.Dict().tag(sync=True)
     shown = traitlets.Int(-1).tag(sync=True) # training class, -1 for the table
 
@@ -202,7 +203,7 @@ class ProxyInspector(anywidget.AnyWidget):
         if len(fit) != 1: raise ValueError(f"{len(fit)} of the {len(names)} training classes have {name!r} in their name" + (f": {', '.join(names[i] for i in fit[:5])}." if fit else "."))
         self.shown = fit[0]
 
-# %% ../nbs/12d_inspector.ipynb #aafb0c9b
+# %% ../nbs/12d_inspector.ipynb #99830f05
 @patch
 def static(self:ProxyInspector): # -> matplotlib figure
     "One class's page as a picture."
@@ -231,10 +232,12 @@ def _frame(x, right):
 def _repr_mimebundle_(self:ProxyInspector, **kwargs):
     "The widget, and the picture of a page for whoever has no kernel."
     bundle = super(ProxyInspector, self)._repr_mimebundle_(**kwargs); data, about = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-    self.static().savefig(file := io.BytesIO(), format="png"); alt = f"{len(self.payload['classes']):,} proxies of {self.figures.study.name}; the page of one class."
-    return {**data, "text/plain": alt, "image/png": base64.b64encode(file.getvalue()).decode()}, {**about, "image/png": {"alt": alt}}
+    return {**data, "text/plain": self._alt(), "image/png": base64.b64encode(_png(self.static())).decode()}, {**about, "image/png": {"alt": self._alt()}}
+
+@patch
+def _alt(self:ProxyInspector): return f"{len(self.payload['classes']):,} proxies of {self.figures.study.name}; the page of one class."
 
 @patch
 def save(self:ProxyInspector, path): # path: of an .html file
     "Table and pages as one file that needs neither kernel nor network."
-    write_text(Path(path), widget_page(f"{self.figures.study.name}: proxies", _js, _css, {"payload": self.payload, "shown": self.shown}))
+    write_text(Path(path), widget_page(f"{self.figures.study.name}: proxies", _js, _css, {"payload": self.payload, "shown": self.shown}, _png(self.static()), self._alt()))
