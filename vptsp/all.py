@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/14_all.ipynb #b708a071
+# %% ../nbs/14_all.ipynb #5cdffbdd
 from .backbone import Backbone, BackboneError, load_vit
 from .check import DataCheck, check_data
 from .config import Config, ConfigError, methods, presets
@@ -14,6 +14,7 @@ from .losses import NormSoftmaxLoss, ProxyAnchorLoss, ProxyNCALoss, build_loss
 from .metrics import approximate_search, clustering_metrics, compare_searches, evaluate, neighbours, rank, retrieval_metrics
 from .model import Model, Output, build_model, load_published
 from .proxies import GRUAccumulator, MeanAccumulator, SemanticProxies
+from .retrieval import Gallery, GalleryError, Hits
 from .report import compare, demo, layout, report_page, show_retrievals
 from .training import Callback, Run, Trainer, embed_all, measure
 
