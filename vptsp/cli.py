@@ -38,7 +38,7 @@ def paper_table(): # -> rows (method, ours, note, paper)
             ("vpt", count("vpt", tune="none"), "0.23M", "12 blocks, 10 prompts, no BitFit"), ("bitfit", count("bitfit"), "", ""),
             ("vptsp-m", count("vptsp-m"), "0.60M", "the published settings give this; no reading of them gives 0.60M"), ("vptsp-g", count("vptsp-g"), "", "the published settings")]
 
-# %% ../nbs/13_cli.ipynb #2991e5b5
+# %% ../nbs/13_cli.ipynb #db21c2f2
 class _Mistake(Exception): "A user's mistake: the message and nothing else."
 
 def _settings(args):
@@ -103,7 +103,8 @@ def _index(args):
 def _search(args):
     from vptsp.retrieval import Gallery
     hits = Gallery.load(args.gallery, weights=args.weights).search(args.image, args.k)
-    print(json.dumps({"query": args.image, "hits": hits.rows()}) if args.json else repr(hits))
+    if args.json: print(json.dumps({"query": args.image, "hits": hits.rows()}))
+    else: print(*(f"{r['similarity']:.3f}  {r['path']}  {r.get('label', '')}".rstrip() for r in hits.rows()), sep="\n")
 
 def _check(args):
     from vptsp.check import check_data

@@ -87,7 +87,7 @@ def _embed(model, images, batch_size=128, workers=None, progress=None): # -> emb
         if good := [i for i, s in enumerate(sentences) if not s]: out.append(model.embed(x[good].to(p.device)).float().cpu())
     return torch.cat(out), {i: s for i, s in enumerate(why) if s}
 
-# %% ../nbs/10_retrieval.ipynb #6cc0c239
+# %% ../nbs/10_retrieval.ipynb #1962ada0
 def _shown(name): return str(name).encode("utf-8", "replace").decode()                     # a file's name need not be text
 
 def _uri(pixels):
@@ -117,7 +117,7 @@ class Hits:
         g = self.gallery
         return ([(pixels(self.query, 0), "query", "", None)] if self.query else []) + [(pixels(g.images, i), _shown(g.names[i]), _shown(g.labels[i]) if g.labels else "", s) for i, s in zip(self.ids.tolist(), self.similarity.tolist())]
 
-    def __repr__(self): return "\n".join(f"{r['similarity']:.3f}  {r['path']}" + (f"  {_shown(r['label'])}" if "label" in r else "") for r in self.rows())
+    def __repr__(self): return "\n".join(f"{s:.3f}  {_shown(self.gallery.names[i])}" + (f"  {_shown(self.gallery.labels[i])}" if self.labels else "") for i, s in zip(self.ids.tolist(), self.similarity.tolist()))
     def _repr_html_(self):
         text = lambda name, label, s: html.escape(name) if s is None else f"<b>{s:.3f}</b> {html.escape(label)}<br><span style='opacity:.75'>{html.escape(name)}</span>"
         return "<div style='display:flex;flex-wrap:wrap;gap:.6em'>" + "".join(
@@ -128,17 +128,19 @@ class Hits:
         "The same as one picture."
         from matplotlib import font_manager as fm
         from matplotlib.figure import Figure
+        from matplotlib.patches import Rectangle
         glyphs, tiles = fm.get_font(fm.findfont("DejaVu Sans")).get_charmap(), self._tiles(side)
-        short = lambda t: t if len(t) <= 17 else "…" + t[-16:]
+        short = lambda t: t if len(t) <= 15 else "…" + t[-14:]
         w, h = (side + 16)*len(tiles), side + 44
         fig = Figure(figsize=(w/100, h/100), dpi=100)
         for i, (x, name, label, s) in enumerate(tiles):
             ax = fig.add_axes((((side + 16)*i + 8)/w, 40/h, side/w, side/h)); ax.imshow(x, interpolation="none"); ax.axis("off")
+            if s is None: ax.add_patch(Rectangle((side + 7, 0), 0, side, ec="#888", clip_on=False))
             caption = name if s is None else f"{s:.3f}\n{short(''.join(c for c in label or name if ord(c) in glyphs).strip())}"
             ax.text(.5, -.04, caption, transform=ax.transAxes, ha="center", va="top", fontsize=8, family="DejaVu Sans", parse_math=False)
         f = io.BytesIO(); fig.savefig(f); return Image.open(f).convert("RGB").quantize(255)     # a third of the size
 
-# %% ../nbs/10_retrieval.ipynb #9ddc8352
+# %% ../nbs/10_retrieval.ipynb #9077d1fb
 def _names(images, root): return [p.relative_to(root).as_posix() for p in images.sources] if root else [str(s) for s in images.about.get("source", images.sources)]
 
 class Gallery:
@@ -167,7 +169,7 @@ class Gallery:
 
     def __len__(self): return len(self.embeddings)
     def __repr__(self):
-        return f"Gallery({len(self):,} images{f' of {_shown(self.root)!r}' if self.root else ''}, embeddings of {self.embeddings.shape[1]}" + (f"; {len(self.skipped):,} could not be read, see .skipped" if self.skipped else "") + ")"
+        return f"Gallery({len(self):,} images{f' of {_shown(self.root.name)!r}' if self.root else ''}, embeddings of {self.embeddings.shape[1]}" + (f"; {len(self.skipped):,} could not be read, see .skipped" if self.skipped else "") + ")"
 
     @property
     def model(self):
