@@ -87,7 +87,7 @@ def _embed(model, images, batch_size=128, workers=None, progress=None): # -> emb
         if good := [i for i, s in enumerate(sentences) if not s]: out.append(model.embed(x[good].to(p.device)).float().cpu())
     return torch.cat(out), {i: s for i, s in enumerate(why) if s}
 
-# %% ../nbs/10_retrieval.ipynb #1962ada0
+# %% ../nbs/10_retrieval.ipynb #add752f7
 def _shown(name): return str(name).encode("utf-8", "replace").decode()                     # a file's name need not be text
 
 def _uri(pixels):
@@ -108,7 +108,7 @@ class Hits:
     def labels(self): "Class names, or None where the gallery knows none."; return self.gallery.labels and [self.gallery.labels[i] for i in self.ids.tolist()]
     def rows(self): # -> [{"path", "similarity", "label" if known}]
         "For JSON."
-        return [{"path": _shown(p), "similarity": s, **({"label": l} if self.labels else {})} for p, s, l in zip(self.paths, self.similarity.tolist(), self.labels or self.paths)]
+        return [{"path": _shown(p), "similarity": s, **({"label": _shown(l)} if self.labels else {})} for p, s, l in zip(self.paths, self.similarity.tolist(), self.labels or self.paths)]
     def _tiles(self, side):
         "(pixels, name, label, similarity) of the query, if it was an image, and of each hit."
         def pixels(images, i):
@@ -130,14 +130,14 @@ class Hits:
         from matplotlib.figure import Figure
         from matplotlib.patches import Rectangle
         glyphs, tiles = fm.get_font(fm.findfont("DejaVu Sans")).get_charmap(), self._tiles(side)
-        short = lambda t: t if len(t) <= 15 else "…" + t[-14:]
-        w, h = (side + 16)*len(tiles), side + 44
+        short = lambda t: t if len(t) <= 17 else t[:16] + "…"
+        w, h = (side + 16)*len(tiles), side + 56
         fig = Figure(figsize=(w/100, h/100), dpi=100)
         for i, (x, name, label, s) in enumerate(tiles):
-            ax = fig.add_axes((((side + 16)*i + 8)/w, 40/h, side/w, side/h)); ax.imshow(x, interpolation="none"); ax.axis("off")
+            ax = fig.add_axes((((side + 16)*i + 8)/w, 52/h, side/w, side/h)); ax.imshow(x, interpolation="none"); ax.axis("off")
             if s is None: ax.add_patch(Rectangle((side + 7, 0), 0, side, ec="#888", clip_on=False))
-            caption = name if s is None else f"{s:.3f}\n{short(''.join(c for c in label or name if ord(c) in glyphs).strip())}"
-            ax.text(.5, -.04, caption, transform=ax.transAxes, ha="center", va="top", fontsize=8, family="DejaVu Sans", parse_math=False)
+            lines = [name] if s is None else [f"{s:.3f}", *([label] if label else Path(name).parts[-2:])]
+            ax.text(.5, -.04, "\n".join(short("".join(c for c in l if ord(c) in glyphs).strip()) for l in lines), transform=ax.transAxes, ha="center", va="top", fontsize=8, family="DejaVu Sans", parse_math=False)
         f = io.BytesIO(); fig.savefig(f); return Image.open(f).convert("RGB").quantize(255)     # a third of the size
 
 # %% ../nbs/10_retrieval.ipynb #9077d1fb
