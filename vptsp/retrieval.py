@@ -87,7 +87,7 @@ def _embed(model, images, batch_size=128, workers=None, progress=None): # -> emb
         if good := [i for i, s in enumerate(sentences) if not s]: out.append(model.embed(x[good].to(p.device)).float().cpu())
     return torch.cat(out), {i: s for i, s in enumerate(why) if s}
 
-# %% ../nbs/10_retrieval.ipynb #add752f7
+# %% ../nbs/10_retrieval.ipynb #689022a0
 def _shown(name): return str(name).encode("utf-8", "replace").decode()                     # a file's name need not be text
 
 def _uri(pixels):
@@ -119,9 +119,9 @@ class Hits:
 
     def __repr__(self): return "\n".join(f"{s:.3f}  {_shown(self.gallery.names[i])}" + (f"  {_shown(self.gallery.labels[i])}" if self.labels else "") for i, s in zip(self.ids.tolist(), self.similarity.tolist()))
     def _repr_html_(self):
-        text = lambda name, label, s: html.escape(name) if s is None else f"<b>{s:.3f}</b> {html.escape(label)}<br><span style='opacity:.75'>{html.escape(name)}</span>"
+        text = lambda name, label, s: html.escape(name) if s is None else f"<b>{s:.3f}</b> {html.escape(label)}<br><span style='opacity:.75'>{html.escape(name).replace('/', '/<wbr>')}</span>"
         return "<div style='display:flex;flex-wrap:wrap;gap:.6em'>" + "".join(
-            f"<figure style='margin:0;width:7em;font-size:.8em;line-height:1.3;overflow-wrap:anywhere;{'padding-right:.6em;border-right:2px solid currentColor' if s is None else ''}'>"
+            f"<figure style='margin:0;width:8em;font-size:.8em;line-height:1.3;overflow-wrap:anywhere;{'padding-right:.6em;border-right:2px solid currentColor' if s is None else ''}'>"
             f"<img src='{_uri(x)}' alt='{html.escape(label or name)}' style='width:100%;margin:0'><figcaption>{text(name, label, s)}</figcaption></figure>" for x, name, label, s in self._tiles(96)) + "</div>"
     def _repr_png_(self): return self.static()._repr_png_()
     def static(self, side=96): # side: of a thumbnail, pixels; -> PIL image
