@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/14_all.ipynb #aa91b5a2
+# %% ../nbs/14_all.ipynb #6fc46f79
 from .attention import AttentionViewer, attention_arrays, attention_maps
 from .backbone import Backbone, BackboneError, load_vit
 from .check import DataCheck, check_data
@@ -18,6 +18,7 @@ from .metrics import approximate_search, clustering_metrics, compare_searches, e
 from .model import Model, Output, build_model, load_published
 from .proxies import GRUAccumulator, MeanAccumulator, SemanticProxies
 from .report import compare, demo, layout, report_page, show_retrievals
+from .retrieval import Gallery, GalleryError, Hits
 from .training import Callback, Run, Trainer, embed_all, measure
 
 # %% ../nbs/14_all.ipynb #49addaa8
