@@ -20,7 +20,7 @@ from .metrics import neighbours
 from .report import _data_uri
 from PIL import Image
 
-# %% ../nbs/12b_check.ipynb #a8501517
+# %% ../nbs/12b_check.ipynb #2f231863
 @dataclass
 class DataCheck:
     "What `check_data` found. An image is named by its set and its number there."
@@ -86,7 +86,7 @@ def check_data(
         except DataError as e: return str(e)
         x = np.asarray(im)
         return hashlib.sha256(repr(im.size).encode() + x.tobytes()).digest(), bool((x == x[..., :1]).all()), min(im.size)
-    with ThreadPoolExecutor(os.cpu_count()) as pool: seen = dict(zip(everything, tqdm(pool.map(look, everything), total=len(everything), desc=progress, leave=False, disable=progress is None)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool: seen = dict(zip(tqdm(everything, desc=progress, leave=False, disable=progress is None), pool.map(look, everything)))
     good = {w: f for w, f in seen.items() if not isinstance(f, str)}
     groups = defaultdict(list)
     for w, f in good.items(): groups[f[0]].append(w)

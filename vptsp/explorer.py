@@ -505,7 +505,7 @@ class Explorer(anywidget.AnyWidget):
         hit = np.array([text.lower() in c.lower() for c in self.study.classes]); self.selected = np.flatnonzero(hit[self.study.labels]).tolist()
         return self.selected
 
-# %% ../nbs/12_explorer.ipynb #c4562b4f
+# %% ../nbs/12_explorer.ipynb #29493503
 _palette = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fc4", "#7a7a7a"]
 
 @patch
@@ -529,7 +529,9 @@ def static(self:Explorer): # -> matplotlib figure
     return fig
 
 def _png(figure): # -> bytes
-    figure.savefig(file := io.BytesIO(), format="png", facecolor="white"); return file.getvalue()
+    "A figure in 256 colours, a third of the size."
+    figure.savefig(file := io.BytesIO(), format="png", facecolor="white"); picture = Image.open(file).convert("RGB").quantize(256, kmeans=3)
+    picture.save(file := io.BytesIO(), "PNG", optimize=True); return file.getvalue()
 
 @patch
 def _repr_mimebundle_(self:Explorer, **kwargs):
