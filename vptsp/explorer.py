@@ -156,9 +156,9 @@ def maps(self:Study, k=15, seed=0, cache=None): # -> [(n + kinds * p, 2)] in the
     low, high = out[-1].min(0), out[-1].max(0)
     return [((m - (low + high)/2)/(high - low).max() + .5).astype(np.float32) for m in out]
 
-# %% ../nbs/12_explorer.ipynb #409d5fe2
-def sprite(study, side=None, quality=60, cache=None, progress="thumbnails"): # side: pixels of a tile; -> WebP file as bytes, side, tiles a row
-    "All images of a study as tiles of one picture."
+# %% ../nbs/12_explorer.ipynb #c60cf94f
+def sprite(study, side=None, most=6e6, cache=None, progress="thumbnails"): # side: pixels of a tile; most: bytes; -> WebP file as bytes, side, tiles a row
+    "All images of a study as tiles of one picture, as good as `most` allows (at the least, quality 20 of 100)."
     n = len(study); side = side or (48 if n <= 4000 else 32 if n <= 20_000 else 24); across = int(np.ceil(n**.5))
     if across*side > 16383: raise ValueError(f"{n:,} tiles of {side} px are more than one picture holds: choose fewer images with `most`.")
     def tile(i):
@@ -169,14 +169,18 @@ def sprite(study, side=None, quality=60, cache=None, progress="thumbnails"): # s
         sheet = Image.new("RGB", (across*side, -(-n//across)*side), "white")
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for i, t in enumerate(tqdm(pool.map(tile, range(n)), total=n, desc=progress, leave=False, disable=progress is None)): sheet.paste(t, (i % across*side, i//across*side))
-        sheet.save(out := io.BytesIO(), "WEBP", quality=quality, method=2)
+        for quality in (60, 40, 20):
+            sheet.save(out := io.BytesIO(), "WEBP", quality=quality, method=2)
+            if len(out.getvalue()) <= most: break
         return np.frombuffer(out.getvalue(), np.uint8)
-    return _kept(cache, (study.sha256, side, quality, n), make).tobytes(), side, across
+    return _kept(cache, (study.sha256, side, most, n), make).tobytes(), side, across
 
-# %% ../nbs/12_explorer.ipynb #b2f83273
+# %% ../nbs/12_explorer.ipynb #b43ecdb9
 def payload(study, maps, picture): # maps: of `Study.maps`; picture: of `sprite`; -> dict that the explorer draws
-    "What the browser is sent: bytes of float32 and int32, little-endian, and names."
-    n, p, kinds = len(study), len(study.proxied), list(study.stages[-1]["proxies"])
+    "What the browser is sent: places in 16 bits, seven neighbours of each image, columns as float32 or int32 (all little-endian), and names."
+    n, p, kinds = len(study), len(study.proxied), list(study.stages[-1]["proxies"]); low, high = min(m.min() for m in maps), max(m.max() for m in maps)
+    places = lambda m: np.rint((m - low)/(high - low)*65535).astype(np.uint16).tobytes()
+    near = np.where(study.near < 0, n, study.near)[:, :7].astype(np.uint16 if n < 65535 else np.uint32)
     def column(name, v):
         if np.asarray(v).dtype.kind in "fiu" and len(np.unique(v)) > 12 or np.asarray(v).dtype.kind == "f":
             v = np.asarray(v, np.float32); ok = v[np.isfinite(v)]
@@ -184,14 +188,14 @@ def payload(study, maps, picture): # maps: of `Study.maps`; picture: of `sprite`
         if name == "class": return {"name": name, "names": study.classes, "values": study.labels.astype(np.int32).tobytes()}
         text = ["" if x is None else str(x) for x in v]; names = sorted(set(text) - {""}); at = {x: i for i, x in enumerate(names)} | {"": -1}
         return {"name": name, "names": names, "values": np.array([at[x] for x in text], np.int32).tobytes()}
-    return dict(id=uuid.uuid4().hex[:8], n=n, epochs=[s["epoch"] for s in study.stages], xy=[m[:n].tobytes() for m in maps],
-                stars=[{kind: m[n + i*p:n + (i + 1)*p].tobytes() for i, kind in enumerate(kinds)} for m in maps], proxied=study.proxied.tolist(), splits=list(study.pools),
-                split=study.split.astype(np.uint8).tobytes(), label=study.labels.astype(np.int32).tobytes(), near=study.near.astype(np.int32).tobytes(), worst=study.worst.astype(np.int32).tobytes(),
-                columns=[column(k, v) for k, v in study.columns.items()], classes=study.rates, sprite=picture[0], side=picture[1], across=picture[2], tile=40, per_line=7, alt=_alt(study))
+    return dict(id=uuid.uuid4().hex[:8], n=n, epochs=[s["epoch"] for s in study.stages], xy=[places(m[:n]) for m in maps], low=float(low), high=float(high),
+                stars=[{kind: places(m[n + i*p:n + (i + 1)*p]) for i, kind in enumerate(kinds)} for m in maps], proxied=study.proxied.tolist(), splits=list(study.pools),
+                split=study.split.astype(np.uint8).tobytes(), label=study.labels.astype(np.int32).tobytes(), near=near.tobytes(), wide=near.dtype.itemsize, worst=study.worst.astype(np.int32).tobytes(),
+                columns=[column(k, v) for k, v in study.columns.items()], classes=study.rates, sprite=picture[0], side=picture[1], across=picture[2], tile=40, alt=_alt(study))
 
 def _alt(study): return f"Map of {len(study):,} images of {len(study.classes):,} classes of {study.name} and {len(study.proxied):,} proxies."
 
-# %% ../nbs/12_explorer.ipynb #737af1d3
+# %% ../nbs/12_explorer.ipynb #5da9e38a
 _js = r'''
 const colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fc4", "#7a7a7a"];                 // after Okabe and Ito; yellow is unreadable on white
 const ramp = [[44, 90, 160], [96, 120, 150], [150, 150, 130], [200, 180, 90], [240, 200, 30]];                                  // from blue to yellow, seen on white and on black
@@ -212,8 +216,9 @@ function scale(t) {
 
 function render({model, el}) {
   const data = model.get("payload"), n = data.n, last = data.epochs.length - 1, side = data.side;
-  const xy = data.xy.map(v => array(Float32Array, v)), stars = data.stars.map(s => Object.fromEntries(Object.entries(s).map(([k, v]) => [k, array(Float32Array, v)])));
-  const label = array(Int32Array, data.label), split = array(Uint8Array, data.split), near = array(Int32Array, data.near), worst = array(Int32Array, data.worst);
+  const places = v => Float32Array.from(array(Uint16Array, v), u => data.low + u/65535*(data.high - data.low));
+  const xy = data.xy.map(places), stars = data.stars.map(s => Object.fromEntries(Object.entries(s).map(([k, v]) => [k, places(v)])));
+  const label = array(Int32Array, data.label), split = array(Uint8Array, data.split), near = array(data.wide === 2 ? Uint16Array : Uint32Array, data.near), worst = array(Int32Array, data.worst);
   const columns = data.columns.map(c => ({...c, values: array(c.names ? Int32Array : Float32Array, c.values)})), k = n ? near.length/n : 0;
   const sheet = new Image(); sheet.src = URL.createObjectURL(new Blob([array(Uint8Array, data.sprite)], {type: "image/webp"}));
   const at = {epoch: model.get("epoch"), places: new Float32Array(xy[model.get("epoch")]), zoom: 1, x: 0, y: 0, hover: -1, lasso: null, moving: 0};
@@ -366,8 +371,8 @@ function render({model, el}) {
     status.textContent = m === 0 ? "Point at an image to see it, click to see its neighbours, draw a lasso around many." : m === 1 ? about(picked[0]) : `${m.toLocaleString()} images of ${new Set(picked.map(i => label[i])).size.toLocaleString()} classes` + (m > most ? `, the first ${most} below` : "");
     panel.replaceChildren();
     if (m && m <= 24) for (const i of picked.slice(0, 24)) {
-      const found = [...near.subarray(i*k, i*k + k)].filter(j => j >= 0);
-      panel.append(make("div", {className: "v-line"}, tile(i), make("span", {textContent: found.length ? "→" : ""}), ...found.slice(0, data.per_line).map(j => tile(j, label[j] === label[i] ? "right" : "wrong"))));
+      const found = [...near.subarray(i*k, i*k + k)].filter(j => j < n);
+      panel.append(make("div", {className: "v-line"}, tile(i), make("span", {textContent: found.length ? "→" : ""}), ...found.map(j => tile(j, label[j] === label[i] ? "right" : "wrong"))));
     } else panel.append(...picked.slice(0, most).map(i => tile(i)));
     const all = data.classes.map((c, i) => i), some = new Set(picked.map(i => label[i])), rows = m ? all.filter(c => some.has(c)) : all;
     rows.sort((a, b) => (data.classes[a].rate ?? 2) - (data.classes[b].rate ?? 2));
