@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['parameter_groups', 'build_optimizer', 'set_epoch_lr', 'training_step', 'embed_all', 'measure', 'measure_frozen',
-           'Callback', 'Progress', 'Run', 'keep_memory', 'Trainer', 'definitions']
+           'Callback', 'Progress', 'watcher', 'keep_memory', 'Stopped', 'interruptible', 'Trainer', 'definitions']
 
-# %% ../nbs/09_training.ipynb #4c77caa0
-import ctypes, html, json, math, time
+# %% ../nbs/09_training.ipynb #e90dd6da
+import ctypes, html, json, math, sys, time
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,25 +96,37 @@ def measure_frozen(model, data, device="cpu"): # model: Model; -> {figure: numbe
     try: return measure(lambda x: F.normalize(bb(x).mean(1).float(), dim=1), data, model.cfg, bb.mean, bb.std, device, "frozen")
     finally: bb.beside = beside; model.train(training)
 
-# %% ../nbs/09_training.ipynb #43e26aca
+# %% ../nbs/09_training.ipynb #533bc04c
 class Callback:
-    "Told what happens; every method may be left out. `trainer` has cfg, data, model, optimizer, history, epoch, step."
+    "Told what happens; every method may be left out. `trainer` has cfg, data, model, optimizer, history, epoch, step, steps (an epoch's)."
+    stops = False                                 # whether an interrupt is to stop the run cleanly (`interruptible`) instead of breaking it off
+    def fit_prepare(self, trainer): pass          # before the frozen backbone is measured
     def fit_start(self, trainer): pass
     def step_end(self, trainer, loss): pass
     def epoch_end(self, trainer, line): pass      # line: what history.jsonl gets
-    def fit_end(self, trainer, run): pass         # run: None when the run broke off
+    def fit_end(self, trainer, run): pass         # run: None when the run broke off; `run.metrics` has "stopped" when it was stopped
 
 class Progress(Callback):
-    "A bar over the steps of an epoch and a line an epoch."
-    def __init__(self, name=""): self.name = name
+    "One bar over all steps, and a line an epoch; with a name, for runs side by side, the bar alone."
+    def __init__(self, name=""): self.name, self.bar = name, None
     def fit_start(self, t):
-        if t.loader and not t.epoch and not self.name: tqdm.write(f"{t.data.name}: {t.loader.batch_sampler.coverage()}")     # runs side by side, by name, see the same batches
-        self.bar = tqdm(total=t.cfg.epochs*len(t.loader), initial=t.epoch*len(t.loader), desc=self.name or t.data.name, unit="step", leave=False)
+        if t.steps and not t.epoch and not self.name: tqdm.write(f"{t.data.name}: {t.loader.batch_sampler.coverage()}")     # runs side by side, by name, see the same batches
+        self.bar = tqdm(total=t.cfg.epochs*t.steps, initial=t.step, desc=self.name or t.data.name, unit="step", leave=False)
     def step_end(self, t, loss): self.bar.update(); self.bar.set_postfix_str(f"epoch {t.epoch + 1}/{t.cfg.epochs}, loss {loss:.3f}", refresh=False)
-    def epoch_end(self, t, line): self.bar.set_postfix_str(f"epoch {t.epoch + 1}/{t.cfg.epochs}, loss {line['loss']:.3f}" + (f", R@1 {line['R@1']:.3f}" if "R@1" in line else ""))
-    def fit_end(self, t, run): self.bar.close()
+    def epoch_end(self, t, line):
+        told = f"epoch {line['epoch']}/{t.cfg.epochs}, loss {line['loss']:.3f}" + "".join(f", {k} {line[k]:.3f} (frozen {t.frozen[k]:.3f})" for k in ("R@1", "MAP@R") if k in line)
+        self.bar.set_postfix_str(told) if self.name else tqdm.write(f"{told}, {line['seconds']:.0f} s")
+    def fit_end(self, t, run):
+        if self.bar is not None: self.bar.close()
 
-# %% ../nbs/09_training.ipynb #e69876b1
+def watcher(): # -> Callback
+    "What watches a run that names nothing else: in a notebook `vptsp.live.Live`, curves and a stop button; elsewhere `Progress`."
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if getattr(shell, "kernel", None) is None: return Progress()
+    from vptsp.live import Live
+    return Live()
+
+# %% ../nbs/09_training.ipynb #eb5b9b94
 @dataclass(repr=False)
 class Run:
     "What `fit` gives: the trained model, the figures, and a line an epoch."
@@ -131,13 +144,16 @@ class Run:
         if not (folder/"metrics.json").is_file(): raise FileNotFoundError(f"there is no finished run in {str(folder)!r}: it has no metrics.json.")
         return Run(Config.load(folder/"config.yaml"), Model.load(folder/"model", backbone, weights), json.loads((folder/"metrics.json").read_text()), _read_history(folder), data, folder)
 
-    def __repr__(self): return f"Run({self.metrics['data']}: R@1 {self.metrics['R@1']:.3f}, frozen {self.metrics['frozen']['R@1']:.3f})"
+    def __repr__(self):
+        m, at = self.metrics, "; stopped " + self.metrics["stopped"] if "stopped" in self.metrics else ""
+        return f"Run({m['data']}: " + ", ".join(f"{name} {d['R@1']:.3f}" for name, d in (("R@1", m), ("frozen", m["frozen"])) if "R@1" in d) + at + ")"
     def _repr_html_(self):
-        m, names = self.metrics, [k for k in self.metrics if k.startswith(("R@", "MAP@")) and isinstance(self.metrics[k], float)]
+        m = self.metrics
+        names = [k for k in {**m["frozen"], **m} if k.startswith(("R@", "MAP@")) and isinstance({**m["frozen"], **m}[k], float)]
         cell = lambda d, k: f"<td>{d[k]:.3f}</td>" if k in d else "<td></td>"
-        return (f"<table><caption>{html.escape(str(m['data']))}, {m['measured on']}, seed {m['seed']}: {sum(m['trainable'].values()):,} trainable parameters</caption>"
+        return (f"<table><caption>{html.escape(str(m['data']))}, {m['measured on']}, seed {m['seed']}: {sum(m['trainable'].values()):,} trainable parameters{'; stopped ' + m['stopped'] if 'stopped' in m else ''}</caption>"
                 f"<tr><th></th>{''.join(f'<th>{html.escape(k)}</th>' for k in names)}</tr><tr><td>frozen</td>{''.join(cell(m['frozen'], k) for k in names)}</tr>"
-                f"<tr><td>trained</td>{''.join(cell(m, k) for k in names)}</tr></table>")
+                f"<tr><td>{f'after epoch {m["epoch"]}' if 'stopped' in m else 'trained'}</td>{''.join(cell(m, k) for k in names)}</tr></table>")
 
 def _read_history(folder):
     file = Path(folder)/"history.jsonl"
@@ -150,7 +166,22 @@ def keep_memory(): # -> whether it could be asked for
     except OSError: return False                                           # not glibc
     return all(libc.mallopt(*option) for option in ((-4, 0), (-1, 2**31 - 1)))   # M_MMAP_MAX: none on its own; M_TRIM_THRESHOLD: never give back
 
-# %% ../nbs/09_training.ipynb #b1fbeee7
+# %% ../nbs/09_training.ipynb #43bad6b0
+class Stopped(Exception): "Carries a stop from where it is heeded to the end of `fit`."
+
+def interruptible(
+    work, # function
+    stop, # called at an interrupt; makes `work` come to its end
+): # -> what `work` gives
+    "Run `work()` in a thread and wait for it; an interrupt only calls `stop()`, and what the thread raises is raised here."
+    with ThreadPoolExecutor(1, "fit") as pool:
+        done = pool.submit(work)
+        while not done.done():
+            try: wait([done], .1)
+            except KeyboardInterrupt: stop()
+        return done.result()
+
+# %% ../nbs/09_training.ipynb #e9ac79f9
 class Trainer:
     "Trains and measures one configuration. Raises `ConfigError` if `out` holds a run with other settings or data."
     def __init__(self,
@@ -158,13 +189,14 @@ class Trainer:
         data, # RetrievalData
         out=None, # folder of the run; None keeps nothing on disk
         pretrained=True, weights=None, backbone=None, # as for `build_model`
-        callbacks=None, # list of `Callback`; None for a progress bar
+        callbacks=None, # list of `Callback`; None for `watcher()`
         frozen=None, # figures of the bare backbone, if they are known already
     ):
         self.cfg, self.out = cfg, Path(out) if out is not None else None
         self.data = data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data
-        self.callbacks = [Progress()] if callbacks is None else list(callbacks)
-        self.frozen, self.history, self.epoch, self.step = frozen, [], 0, 0
+        self.callbacks = [watcher()] if callbacks is None else list(callbacks)
+        self.frozen, self.history, self.epoch, self.step, self.steps = frozen, [], 0, 0, 0
+        self.stopping, self.part = False, None                # part: what a stopped epoch has behind it: steps, sum of losses, seconds, state of the random numbers
         self._refuse_other_run()
         AcceleratorState._reset_state()                       # another run in this process may have had another precision
         gpu = torch.cuda.is_available()
@@ -176,63 +208,90 @@ class Trainer:
         self.mean, self.std = self.model.backbone.mean, self.model.backbone.std
 
     def fit(self): # -> Run
-        "Train from where the folder left off, measure, write. A finished run is read."
-        cfg, model = self.cfg, self.model.to(self.device)
-        trainable = any(p.requires_grad for p in model.parameters()) and cfg.epochs
-        optimizer = self.optimizer = self.accelerator.prepare(build_optimizer(model, cfg)) if trainable else None
-        self.backbone_is = self._fingerprint()
-        loss_of, self.loader = build_loss(cfg), train_loader(self.data.train, cfg, self.mean, self.std) if trainable else []
-        if not self._resume():
-            if self.step: raise RuntimeError("this Trainer has trained already and nothing of it is on disk: make a new one, or give it a folder to go on from (out=...).")
-            if self.frozen is None: self.frozen = measure_frozen(model, self.data, self.device)
-            model.warm_start(eval_loader(self.data.train, cfg, self.mean, self.std))
-            if self.out: self.out.mkdir(parents=True, exist_ok=True); cfg.save(self.out/"config.yaml")
-        elif self.epoch >= cfg.epochs and (self.out/"metrics.json").is_file():
-            return Run(cfg, model.eval(), json.loads((self.out/"metrics.json").read_text()), self.history, self.data, self.out)
-        self._tell("fit_start"); run = None
+        "Train from where this Trainer was stopped or the folder left off, measure, write. A finished run is read."
+        self.stopping = False
+        self._tell("fit_prepare")
+        return interruptible(self._fit, self.stop) if any(c.stops for c in self.callbacks) else self._fit()
+
+    def stop(self):
+        "End `fit` behind the step or the batch at work, from another thread: the model is left in eval mode, and `fit` goes on where it was."
+        self.stopping = True
+
+    def _fit(self):
+        cfg, model, run = self.cfg, self.model.to(self.device), None
+        hook = model.backbone.register_forward_pre_hook(self._heed)
         try:
-            while self.epoch < cfg.epochs: self._train_epoch(model, loss_of, optimizer)
-            run = Run(cfg, model.eval(), self._summary(), self.history, self.data, self.out)
-            if self.out: self._finish(run)
-        finally: self._tell("fit_end", run)
+            finished = self.part is None and not self._prepare()
+            if not finished: self._tell("fit_start")
+            while self.epoch < cfg.epochs: self._train_epoch(model, self.loss_of, self.optimizer)
+            run = Run(cfg, model.eval(), json.loads((self.out/"metrics.json").read_text()) if finished else self._summary(), self.history, self.data, self.out)
+            if self.out and not finished: self._finish(run)
+        except Stopped: run = Run(cfg, model.eval(), self._summary(stopped=True), self.history, self.data, self.out)
+        except BaseException: self.part = None; raise         # who knows where a step was broken off
+        finally: hook.remove(); self._tell("fit_end", run)
         return run
 
+    def _prepare(self): # -> whether there is anything to do
+        "Optimizer, batches and a warm start; or what the folder holds."
+        cfg, model = self.cfg, self.model
+        trainable = any(p.requires_grad for p in model.parameters()) and cfg.epochs
+        self.optimizer = self.accelerator.prepare(build_optimizer(model, cfg)) if trainable else None
+        self.backbone_is = self._fingerprint()
+        self.loss_of, self.loader = build_loss(cfg), train_loader(self.data.train, cfg, self.mean, self.std) if trainable else []
+        self.steps = len(self.loader)
+        if self._resume(): return self.epoch < cfg.epochs or not (self.out/"metrics.json").is_file()
+        if self.step: raise RuntimeError("this Trainer has trained already and nothing of it is on disk: make a new one, or give it a folder to go on from (out=...).")
+        if self.frozen is None: self.frozen = measure_frozen(model, self.data, self.device)
+        model.warm_start(eval_loader(self.data.train, cfg, self.mean, self.std))
+        if self.out: self.out.mkdir(parents=True, exist_ok=True); cfg.save(self.out/"config.yaml")
+        return True
+
     def _train_epoch(self, model, loss_of, optimizer):
-        cfg, start, total = self.cfg, time.time(), 0.
+        cfg, start, cuda = self.cfg, time.time(), self.device.type == "cuda"
+        done, total, seconds, random = self.part or (0, 0., 0., None)
         set_epoch_lr(optimizer, cfg, self.epoch)
-        self.loader.batch_sampler.set_epoch(self.epoch)
+        self.loader.batch_sampler.set_epoch(self.epoch, done)
         model.train()
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[self.device] if cuda else []):
             torch.manual_seed((cfg.seed*1_000_003 + self.epoch) % 2**63)                                    # dropout
             for images, labels in self.loader:
+                if random: torch.set_rng_state(random[0]); cuda and torch.cuda.set_rng_state(random[1], self.device); random = None
                 loss = training_step(model, loss_of, optimizer, images.to(self.device, non_blocking=True), labels.to(self.device), self.accelerator)
-                total += loss; self.step += 1
+                total += loss; self.step += 1; done += 1
                 self._tell("step_end", loss)
-        line = {"epoch": self.epoch + 1, "loss": float(total)/len(self.loader), "seconds": time.time() - start, "lr": {g["name"]: g["lr"] for g in optimizer.param_groups}}
+                self.part = done, total, seconds + time.time() - start, None
+                if self.stopping:
+                    self.part = *self.part[:3], (torch.get_rng_state(), cuda and torch.cuda.get_rng_state(self.device))
+                    raise Stopped
+        line = {"epoch": self.epoch + 1, "loss": float(total)/self.steps, "seconds": self.part[2], "lr": {g["name"]: g["lr"] for g in optimizer.param_groups}}
         if self.epoch + 1 == cfg.epochs or self.epoch + 1 >= cfg.eval_from: line |= self._measure()
         self.history.append(line)
         self._tell("epoch_end", line)
-        self.epoch += 1
+        self.epoch += 1; self.part = None
         self._checkpoint()
 
+    def _heed(self, *_):
+        "Measuring stops before a batch goes through the backbone; training only behind a step."
+        if self.stopping and not self.model.training: raise Stopped
     def _measure(self): return measure(self.model.embed, self.data, self.cfg, self.mean, self.std, self.device)
     def _tell(self, what, *args):
         for c in self.callbacks: getattr(c, what)(self, *args)
 
-# %% ../nbs/09_training.ipynb #0865b9aa
+# %% ../nbs/09_training.ipynb #64ab6eb5
 def definitions(data): # data: RetrievalData; -> str
     "How its figures are defined, for every report."
     if data.gallery: return "queries against a separate gallery, by cosine; R = images of the query's class in the gallery; 'MAP@50 (published code)' divides by the hits found among 50; last epoch"
     return "leave-one-out by cosine, the query itself excluded; R = other images of its class; '(published code)' counts the query itself; last epoch"
 
 @patch
-def _summary(self:Trainer):
-    "The figures of the last epoch and everything they rest on."
+def _summary(self:Trainer, stopped=False):
+    "The figures of the last epoch and everything they rest on; of a stopped run those that were measured last, if any were."
     measured = [l for l in self.history if "R@1" in l]
-    figures = {k: v for k, v in measured[-1].items() if k not in ("epoch", "loss", "seconds", "lr")} if measured else self._measure()
-    out = {**figures, "epoch": len(self.history), "frozen": self.frozen, "measured on": "held-out training classes" if self.cfg.holdout else "test classes",
+    figures = {k: v for k, v in measured[-1].items() if k not in ("epoch", "loss", "seconds", "lr")} if measured else {} if stopped else self._measure()
+    out = {**figures, "epoch": measured[-1]["epoch"] if stopped and measured else len(self.history), "frozen": self.frozen or {}, "measured on": "held-out training classes" if self.cfg.holdout else "test classes",
            "data": self.data.name, "data sha256": self.data.sha256, "seed": self.cfg.seed, "trainable": self.model.trainable_parameters_by_part() if self.cfg.epochs else {}, "seconds": sum(l["seconds"] for l in self.history),
            "definitions": definitions(self.data)}
+    if stopped: out["stopped"] = f"in epoch {self.epoch + 1} of {self.cfg.epochs}, after step {self.part[0]} of {self.steps}" if self.part else "before training"
     if len(measured) > 1:
         best = max(measured, key=lambda l: l["R@1"])
         out["best over epochs, chosen on the measured classes"] = {"epoch": best["epoch"], "R@1": best["R@1"], "MAP@R": best["MAP@R"]}
