@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['parameter_groups', 'build_optimizer', 'set_epoch_lr', 'training_step', 'embed_all', 'measure', 'measure_frozen',
-           'Callback', 'Progress', 'watcher', 'keep_memory', 'Stopped', 'interruptible', 'Trainer', 'definitions']
+           'Callback', 'Progress', 'watcher', 'Run', 'keep_memory', 'Stopped', 'interruptible', 'Trainer',
+           'definitions']
 
-# %% ../nbs/09_training.ipynb #e90dd6da
+# %% ../nbs/09_training.ipynb #b99fc931
 import ctypes, html, json, math, sys, time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 import torch
 import torch.nn.functional as F
@@ -126,7 +128,7 @@ def watcher(): # -> Callback
     from vptsp.live import Live
     return Live()
 
-# %% ../nbs/09_training.ipynb #eb5b9b94
+# %% ../nbs/09_training.ipynb #7ad0eac9
 @dataclass(repr=False)
 class Run:
     "What `fit` gives: the trained model, the figures, and a line an epoch."
@@ -150,10 +152,10 @@ class Run:
     def _repr_html_(self):
         m = self.metrics
         names = [k for k in {**m["frozen"], **m} if k.startswith(("R@", "MAP@")) and isinstance({**m["frozen"], **m}[k], float)]
-        cell = lambda d, k: f"<td>{d[k]:.3f}</td>" if k in d else "<td></td>"
+        cell, row = lambda d, k: f"<td>{d[k]:.3f}</td>" if k in d else "<td></td>", f"after epoch {m['epoch']}" if "stopped" in m else "trained"
         return (f"<table><caption>{html.escape(str(m['data']))}, {m['measured on']}, seed {m['seed']}: {sum(m['trainable'].values()):,} trainable parameters{'; stopped ' + m['stopped'] if 'stopped' in m else ''}</caption>"
                 f"<tr><th></th>{''.join(f'<th>{html.escape(k)}</th>' for k in names)}</tr><tr><td>frozen</td>{''.join(cell(m['frozen'], k) for k in names)}</tr>"
-                f"<tr><td>{f'after epoch {m["epoch"]}' if 'stopped' in m else 'trained'}</td>{''.join(cell(m, k) for k in names)}</tr></table>")
+                f"<tr><td>{row}</td>{''.join(cell(m, k) for k in names)}</tr></table>")
 
 def _read_history(folder):
     file = Path(folder)/"history.jsonl"
@@ -166,7 +168,7 @@ def keep_memory(): # -> whether it could be asked for
     except OSError: return False                                           # not glibc
     return all(libc.mallopt(*option) for option in ((-4, 0), (-1, 2**31 - 1)))   # M_MMAP_MAX: none on its own; M_TRIM_THRESHOLD: never give back
 
-# %% ../nbs/09_training.ipynb #43bad6b0
+# %% ../nbs/09_training.ipynb #c7591cf6
 class Stopped(Exception): "Carries a stop from where it is heeded to the end of `fit`."
 
 def interruptible(
@@ -174,12 +176,17 @@ def interruptible(
     stop, # called at an interrupt; makes `work` come to its end
 ): # -> what `work` gives
     "Run `work()` in a thread and wait for it; an interrupt only calls `stop()`, and what the thread raises is raised here."
-    with ThreadPoolExecutor(1, "fit") as pool:
-        done = pool.submit(work)
-        while not done.done():
-            try: wait([done], .1)
-            except KeyboardInterrupt: stop()
-        return done.result()
+    done = Future()
+    def run():
+        try: done.set_result(work())
+        except BaseException as e: done.set_exception(e)
+    thread = Thread(target=run, daemon=True)
+    while not done.done():
+        try:
+            if thread.ident is None: thread.start()
+            wait([done], .1)
+        except KeyboardInterrupt: stop()
+    return done.result()
 
 # %% ../nbs/09_training.ipynb #e9ac79f9
 class Trainer:
