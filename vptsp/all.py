@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/14_all.ipynb #b708a071
+# %% ../nbs/14_all.ipynb #f268adf3
 from .backbone import Backbone, BackboneError, load_vit
 from .check import DataCheck, check_data
 from .config import Config, ConfigError, methods, presets
 from .data import DataError, ImageSet, RetrievalData, datasets, eval_transform, from_csv, from_folder, from_hf, from_pairs, load_dataset, load_emoji
+from .live import Live
 from .losses import NormSoftmaxLoss, ProxyAnchorLoss, ProxyNCALoss, build_loss
 from .metrics import approximate_search, clustering_metrics, compare_searches, evaluate, neighbours, rank, retrieval_metrics
 from .model import Model, Output, build_model, load_published
