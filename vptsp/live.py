@@ -44,7 +44,7 @@ def time_left(
 
 def _span(s): return f"{s:.0f} s" if s < 60 else f"{s//60:.0f} min {s%60:02.0f} s" if s < 3600 else f"{s//3600:.0f} h {s%3600//60:02.0f} min"
 
-# %% ../nbs/12c_live.ipynb #318a9d2e
+# %% ../nbs/12c_live.ipynb #d8d98f68
 def panels(
     losses, # (step, loss) of every step
     history, # a dict an epoch
@@ -63,20 +63,20 @@ def panels(
                 levels=[dict(name=f"{k}, frozen", y=100*frozen[k], color=color) for k, color, _ in kinds if frozen and k in frozen], empty="not measured yet")]
     if drifts:
         at = [d[0]/steps for d in drifts]
-        out.append(dict(title="proxy drift, 1 - cos", lines=[line("median", at, [d[2] for d in drifts], "#009E73")], band=dict(x=at, low=[d[1] for d in drifts], high=[d[3] for d in drifts]), empty="", extra=True))
+        out.append(dict(title="proxy drift, 1 - cos", lines=[line("median, quartiles shaded", at, [d[2] for d in drifts], "#009E73")], band=dict(x=at, low=[d[1] for d in drifts], high=[d[3] for d in drifts]), empty="", extra=True))
     for p in out:
         p.setdefault("levels", []); p.setdefault("band", None)
         p["alt"] = f"{p['title']}: " + ("; ".join([f"{l['name']} from {l['y'][0]:.3g} to {l['y'][-1]:.3g}" for l in p["lines"] if l["y"]] + [f"{l['name']} {l['y']:.3g}" for l in p["levels"]]) or p["empty"])
     return out
 
-# %% ../nbs/12c_live.ipynb #a91981df
+# %% ../nbs/12c_live.ipynb #978554a6
 def picture(shown): # panels; -> PNG, bytes
     "The panels side by side, drawn with matplotlib."
     from matplotlib.figure import Figure                          # no pyplot: this is called from the training thread
     from matplotlib.ticker import MaxNLocator
     fig = Figure(figsize=(4*len(shown), 2.6), layout="constrained")
     for ax, p in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown):
-        if b := p["band"]: ax.fill_between(b["x"], b["low"], b["high"], color=p["lines"][0]["color"], alpha=.25, lw=0, label="quartiles")
+        if b := p["band"]: ax.fill_between(b["x"], b["low"], b["high"], color=p["lines"][0]["color"], alpha=.25, lw=0)
         for l in p["lines"]:
             if l["y"]: ax.plot(l["x"], l["y"], color=l["color"], marker={"circle": "o", "square": "s"}.get(l["mark"]) if len(l["x"]) <= 40 else None, label=l["name"], lw=1.4, ms=5)
         for l in p["levels"]: ax.axhline(l["y"], color=l["color"], ls="--", lw=1, label=l["name"])
@@ -85,10 +85,10 @@ def picture(shown): # panels; -> PNG, bytes
         if ax.get_legend_handles_labels()[0]: ax.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(-.02, .98), ncols=4, columnspacing=1, handlelength=1.6, borderaxespad=0)
         else: ax.text(.5, .5, p["empty"], ha="center", transform=ax.transAxes, fontsize=8)
     drawn, out = io.BytesIO(), io.BytesIO()
-    fig.savefig(drawn, dpi=80); PIL.Image.open(drawn).convert("RGB").quantize(48).save(out, "PNG", optimize=True)     # a third of the bytes
+    fig.savefig(drawn, dpi=80); PIL.Image.open(drawn).convert("RGB").quantize(64, PIL.Image.Quantize.FASTOCTREE).save(out, "PNG", optimize=True)     # a third of the bytes
     return out.getvalue()
 
-# %% ../nbs/12c_live.ipynb #c1904ae2
+# %% ../nbs/12c_live.ipynb #1e6bab03
 _js = r"""
 const NS = "http://www.w3.org/2000/svg";
 function node(parent, tag, attributes = {}, text) {
@@ -129,7 +129,7 @@ function chart(parent, p, all) {
   for (const l of [...p.lines.filter(l => l.y.length), ...p.levels]) {
     node(svg, "line", {x1: at, x2: at + 18, y1: 30, y2: 30, stroke: l.color, "stroke-width": 2, ...(l.mark === undefined ? {"stroke-dasharray": "5 3"} : {})});
     mark(svg, l.mark, at + 9, 30, l.color);
-    at += 22 + node(svg, "text", {x: at + 22, y: 33.5}, l.name).textContent.length*5.7 + 9;
+    at += 22 + node(svg, "text", {x: at + 22, y: 33.5}, l.name).textContent.length*5.2 + 16;
   }
 }
 async function interrupt(kernel) {                                   // Jupyter's own server

@@ -24,7 +24,7 @@ def test_curves_move_and_training_stops(lab, how):
     assert lab.page.locator(".vptsp-live svg").count() == 2
     lab.page.get_by_label("proxy drift").check()                         # on demand, while it trains
     assert lab.page.locator(".vptsp-live svg").count() == 3
-    lab.until(f"{drawn('median')}?.points.numberOfItems > 5")
+    lab.until(f"{drawn('median, quartiles shaded')}?.points.numberOfItems > 5")
     lab.page.evaluate("""() => { new MutationObserver(() => { if (!window.ended && document.querySelector(".vptsp-live[data-phase=stopped]")) window.ended = performance.now(); })
                                     .observe(document.body, {subtree: true, attributes: true, attributeFilter: ["data-phase"]});
                                  document.querySelector(".vptsp-live button").addEventListener("click", () => { window.pressed = performance.now(); }, true);
