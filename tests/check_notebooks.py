@@ -76,7 +76,9 @@ def write(names, slow):
         for c in kept: c.cell_type = "code"
         nb.metadata.pop("widgets", None)                                  # a saved widget is megabytes of its script
         for c in nb.cells:
-            if c.cell_type == "code": c.outputs = [o for o in c.outputs if o.get("name") != "stderr" and "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+            if c.cell_type != "code": continue
+            live = [o for o in c.outputs if o.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)]
+            c.outputs = [o for o in c.outputs if o.get("name") != "stderr" and (o not in live or "image/png" in o.data)]      # of a widget its picture stays
         nbformat.write(nb, p); print(f"{p.relative_to(ROOT)}: {time.time() - start:.0f} s, {p.stat().st_size/1e3:.0f} kB", flush=True)
     for _ in range(2): run(BIN/"nbdev_clean")                              # the ids that the first gives, the second keeps
     (ROOT/"README.md").write_text(readme(ROOT/"nbs"/"index.ipynb"), encoding="utf-8")

@@ -66,6 +66,14 @@ def test_evaluate_gives_the_figures_of_the_run(folder, finished):
     assert measured["data sha256"] == kept["data sha256"]
     assert all(measured[k] == pytest.approx(kept[k], abs=1e-6) for k in ("R@1", "MAP@R"))
 
+def test_a_folder_becomes_a_gallery_that_another_process_searches(folder, finished, tmp_path):
+    photos = tmp_path/"photos"; shutil.copytree(folder, photos); (photos/"cut.png").write_bytes(b"cut")
+    code, out, err = done(vptsp("index", finished, photos, "--out", tmp_path/"gallery", "--workers", 2)); assert code == 0 and "cut.png" in err and "Traceback" not in err, err
+    query = sorted(photos.glob("class*/*.png"))[5]
+    code, out, err = done(vptsp("search", tmp_path/"gallery", query, "-k", 3, "--json")); assert code == 0, err
+    hits = json.loads(out)["hits"]
+    assert len(hits) == 3 and hits[0]["path"] == str(query) and hits[0]["similarity"] == pytest.approx(1, abs=1e-5)
+
 def test_an_image_that_does_not_decode(folder, tmp_path):
     shutil.copytree(folder, tmp_path/"data")
     broken = sorted((tmp_path/"data"/"class 03").iterdir())[0]; broken.write_bytes(broken.read_bytes()[:200])

@@ -5,17 +5,21 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/14_all.ipynb #f268adf3
+# %% ../nbs/14_all.ipynb #6fc46f79
+from .attention import AttentionViewer, attention_arrays, attention_maps
 from .backbone import Backbone, BackboneError, load_vit
 from .check import DataCheck, check_data
 from .config import Config, ConfigError, methods, presets
 from .data import DataError, ImageSet, RetrievalData, datasets, eval_transform, from_csv, from_folder, from_hf, from_pairs, load_dataset, load_emoji
+from .explorer import Explorer, Snapshots, study, umap_layout
+from .inspector import ProxyInspector, proxy_figures
 from .live import Live
 from .losses import NormSoftmaxLoss, ProxyAnchorLoss, ProxyNCALoss, build_loss
 from .metrics import approximate_search, clustering_metrics, compare_searches, evaluate, neighbours, rank, retrieval_metrics
 from .model import Model, Output, build_model, load_published
 from .proxies import GRUAccumulator, MeanAccumulator, SemanticProxies
 from .report import compare, demo, layout, report_page, show_retrievals
+from .retrieval import Gallery, GalleryError, Hits
 from .training import Callback, Run, Trainer, embed_all, measure
 
 # %% ../nbs/14_all.ipynb #49addaa8
