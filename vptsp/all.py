@@ -13,6 +13,7 @@ from .config import Config, ConfigError, methods, presets
 from .data import DataError, ImageSet, RetrievalData, datasets, eval_transform, from_csv, from_folder, from_hf, from_pairs, load_dataset, load_emoji
 from .explorer import Explorer, Snapshots, study, umap_layout
 from .inspector import ProxyInspector, proxy_figures
+from .live import Live
 from .losses import NormSoftmaxLoss, ProxyAnchorLoss, ProxyNCALoss, build_loss
 from .metrics import approximate_search, clustering_metrics, compare_searches, evaluate, neighbours, rank, retrieval_metrics
 from .model import Model, Output, build_model, load_published

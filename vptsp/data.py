@@ -7,8 +7,8 @@ __all__ = ['datasets', 'DataError', 'open_image', 'Sheet', 'ImageSet', 'Retrieva
            'load_emoji', 'load_dataset', 'from_folder', 'from_csv', 'from_pairs', 'from_hf', 'train_transform',
            'eval_transform', 'ClassBalancedSampler', 'train_loader', 'eval_loader']
 
-# %% ../nbs/01_data.ipynb #383cb3f8
-import csv, difflib, hashlib, itertools, json, os, random, re, shutil, warnings
+# %% ../nbs/01_data.ipynb #c1f6fb27
+import csv, difflib, hashlib, itertools, json, os, random, re, shutil, signal, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -406,7 +406,7 @@ def eval_transform(cfg, mean, std): # -> PIL image -> (3, s, s)
     "Shorter side to `resize`, centre crop of `image_size`."
     return T.Compose([T.Resize(cfg.resize), T.CenterCrop(cfg.image_size), T.ToTensor(), T.Normalize(mean, std)])
 
-# %% ../nbs/01_data.ipynb #1495d057
+# %% ../nbs/01_data.ipynb #a9640ae5
 def _deal(items, n, rng):
     "`n` of the items at a time: all of them come before any comes again, and none twice in a hand that they suffice for."
     left = []
@@ -446,11 +446,13 @@ class ClassBalancedSampler:
         reached = torch.tensor([i for batch in self._batches() for i, _ in batch]).unique()
         return f"an epoch of {len(self.labels)//self.b:,} batches reaches {len(self.labels[reached].unique()):,} of {len(self.members):,} classes, {len(reached):,} of {len(self.labels):,} images"
 
+def _not_interrupted(worker): signal.signal(signal.SIGINT, signal.SIG_IGN)         # an interrupt goes to every process; what it means is the main one's business
+
 class _Loader(DataLoader):
     "Workers send bytes, a quarter of what floats would be; ToTensor and Normalize, the last steps of both transforms, are done here, an image at a time (it stays in the cache) and in one thread (the cores are the workers')."
     def __init__(self, images, transform, mean, std, **kw):
         self.mean, self.std = (np.float32(v).reshape(3, 1, 1) for v in (mean, std))
-        super().__init__(images.with_transform(T.Compose([*transform.transforms[:-2], T.PILToTensor()])), **kw)
+        super().__init__(images.with_transform(T.Compose([*transform.transforms[:-2], T.PILToTensor()])), worker_init_fn=_not_interrupted, **kw)
     def __iter__(self):
         for x, y in super().__iter__():
             out = torch.empty(x.shape)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['thin', 'drift', 'time_left', 'panels', 'picture', 'Live']
 
-# %% ../nbs/12c_live.ipynb #ae65e735
+# %% ../nbs/12c_live.ipynb #6926e3ce
 import io, json, re, time
-from functools import partial
+from base64 import b64encode
 from pathlib import Path
 
-import anywidget, traitlets
+import anywidget, PIL.Image, traitlets
 import torch
 import torch.nn.functional as F
 from IPython.display import Image, display
@@ -44,7 +44,7 @@ def time_left(
 
 def _span(s): return f"{s:.0f} s" if s < 60 else f"{s//60:.0f} min {s%60:02.0f} s" if s < 3600 else f"{s//3600:.0f} h {s%3600//60:02.0f} min"
 
-# %% ../nbs/12c_live.ipynb #318a9d2e
+# %% ../nbs/12c_live.ipynb #d8d98f68
 def panels(
     losses, # (step, loss) of every step
     history, # a dict an epoch
@@ -63,29 +63,32 @@ def panels(
                 levels=[dict(name=f"{k}, frozen", y=100*frozen[k], color=color) for k, color, _ in kinds if frozen and k in frozen], empty="not measured yet")]
     if drifts:
         at = [d[0]/steps for d in drifts]
-        out.append(dict(title="proxy drift, 1 - cos", lines=[line("median", at, [d[2] for d in drifts], "#009E73")], band=dict(x=at, low=[d[1] for d in drifts], high=[d[3] for d in drifts]), empty="", extra=True))
+        out.append(dict(title="proxy drift, 1 - cos", lines=[line("median, quartiles shaded", at, [d[2] for d in drifts], "#009E73")], band=dict(x=at, low=[d[1] for d in drifts], high=[d[3] for d in drifts]), empty="", extra=True))
     for p in out:
         p.setdefault("levels", []); p.setdefault("band", None)
         p["alt"] = f"{p['title']}: " + ("; ".join([f"{l['name']} from {l['y'][0]:.3g} to {l['y'][-1]:.3g}" for l in p["lines"] if l["y"]] + [f"{l['name']} {l['y']:.3g}" for l in p["levels"]]) or p["empty"])
     return out
 
-# %% ../nbs/12c_live.ipynb #e9e35f04
+# %% ../nbs/12c_live.ipynb #978554a6
 def picture(shown): # panels; -> PNG, bytes
     "The panels side by side, drawn with matplotlib."
     from matplotlib.figure import Figure                          # no pyplot: this is called from the training thread
-    fig = Figure(figsize=(4*len(shown), 2.5), layout="constrained")
+    from matplotlib.ticker import MaxNLocator
+    fig = Figure(figsize=(4*len(shown), 2.6), layout="constrained")
     for ax, p in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown):
-        if b := p["band"]: ax.fill_between(b["x"], b["low"], b["high"], color=p["lines"][0]["color"], alpha=.25, lw=0, label="quartiles")
+        if b := p["band"]: ax.fill_between(b["x"], b["low"], b["high"], color=p["lines"][0]["color"], alpha=.25, lw=0)
         for l in p["lines"]:
-            if l["y"]: ax.plot(l["x"], l["y"], color=l["color"], marker={"circle": "o", "square": "s"}.get(l["mark"]), label=l["name"], lw=1.4, ms=5)
+            if l["y"]: ax.plot(l["x"], l["y"], color=l["color"], marker={"circle": "o", "square": "s"}.get(l["mark"]) if len(l["x"]) <= 40 else None, label=l["name"], lw=1.4, ms=5)
         for l in p["levels"]: ax.axhline(l["y"], color=l["color"], ls="--", lw=1, label=l["name"])
-        ax.set_title(p["title"], fontsize=9); ax.set_xlabel("epoch", fontsize=8); ax.tick_params(labelsize=8); ax.spines[["top", "right"]].set_visible(False)
-        if ax.get_legend_handles_labels()[0]: ax.legend(fontsize=7, frameon=False)
+        ax.set_title(p["title"], fontsize=9, loc="left", pad=18); ax.set_xlabel("epoch", fontsize=8); ax.tick_params(labelsize=8); ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlim(left=0); ax.xaxis.set_major_locator(MaxNLocator("auto", integer=ax.get_xlim()[1] > 2))
+        if ax.get_legend_handles_labels()[0]: ax.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(-.02, .98), ncols=4, columnspacing=1, handlelength=1.6, borderaxespad=0)
         else: ax.text(.5, .5, p["empty"], ha="center", transform=ax.transAxes, fontsize=8)
-    out = io.BytesIO(); fig.savefig(out, dpi=80)
+    drawn, out = io.BytesIO(), io.BytesIO()
+    fig.savefig(drawn, dpi=80); PIL.Image.open(drawn).convert("RGB").quantize(64, PIL.Image.Quantize.FASTOCTREE).save(out, "PNG", optimize=True)     # a third of the bytes
     return out.getvalue()
 
-# %% ../nbs/12c_live.ipynb #8ba400d1
+# %% ../nbs/12c_live.ipynb #1e6bab03
 _js = r"""
 const NS = "http://www.w3.org/2000/svg";
 function node(parent, tag, attributes = {}, text) {
@@ -104,13 +107,14 @@ function mark(svg, kind, x, y, fill) {
   if (kind === "circle") node(svg, "circle", {cx: x, cy: y, r: 3.2, fill});
   if (kind === "square") node(svg, "rect", {x: x - 3, y: y - 3, width: 6, height: 6, fill});
 }
-function chart(parent, p, epochs) {
+function chart(parent, p, all) {
   const W = 360, H = 220, L = 46, R = 12, T = 46, B = 34;
   const svg = node(parent, "svg", {viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": p.alt});
   const ys = [...p.lines.flatMap(l => l.y), ...p.levels.map(l => l.y), ...(p.band ? [...p.band.low, ...p.band.high] : [])];
   node(svg, "text", {x: L, y: 15, class: "title"}, p.title);
   if (!ys.length) { node(svg, "text", {x: (L + W - R)/2, y: (T + H - B)/2, "text-anchor": "middle"}, p.empty); return; }
   let lo = Math.min(...ys), hi = Math.max(...ys); const pad = .07*(hi - lo) || .05*Math.abs(hi) || 1; lo -= pad; hi += pad;
+  const epochs = Math.min(all, Math.max(1, Math.ceil(Math.max(0, ...p.lines.flatMap(l => l.x)))));        // as far as there is something
   const X = v => L + v/epochs*(W - L - R), Y = v => H - B - (v - lo)/(hi - lo)*(H - T - B);
   for (const t of ticks(lo, hi, 5)) { node(svg, "line", {x1: L, x2: W - R, y1: Y(t), y2: Y(t), class: "grid"}); node(svg, "text", {x: L - 5, y: Y(t) + 3.5, "text-anchor": "end"}, t); }
   for (const t of ticks(0, epochs, 8, epochs > 1 ? 1 : 0)) node(svg, "text", {x: X(t), y: H - B + 14, "text-anchor": "middle"}, t);
@@ -119,13 +123,13 @@ function chart(parent, p, epochs) {
   for (const l of p.levels) node(svg, "line", {x1: L, x2: W - R, y1: Y(l.y), y2: Y(l.y), stroke: l.color, "stroke-dasharray": "6 4", "stroke-width": 1.5, "data-name": l.name});
   for (const l of p.lines) {
     node(svg, "polyline", {points: l.x.map((x, i) => `${X(x)},${Y(l.y[i])}`).join(" "), fill: "none", stroke: l.color, "stroke-width": 2, "data-name": l.name});
-    l.x.forEach((x, i) => mark(svg, l.mark, X(x), Y(l.y[i]), l.color));
+    if (l.x.length <= 40) l.x.forEach((x, i) => mark(svg, l.mark, X(x), Y(l.y[i]), l.color));
   }
   let at = L;
   for (const l of [...p.lines.filter(l => l.y.length), ...p.levels]) {
     node(svg, "line", {x1: at, x2: at + 18, y1: 30, y2: 30, stroke: l.color, "stroke-width": 2, ...(l.mark === undefined ? {"stroke-dasharray": "5 3"} : {})});
     mark(svg, l.mark, at + 9, 30, l.color);
-    at += 22 + node(svg, "text", {x: at + 22, y: 33.5}, l.name).textContent.length*5.4 + 8;
+    at += 22 + node(svg, "text", {x: at + 22, y: 33.5}, l.name).textContent.length*5.2 + 16;
   }
 }
 async function interrupt(kernel) {                                   // Jupyter's own server
@@ -135,7 +139,7 @@ async function interrupt(kernel) {                                   // Jupyter'
   if (!reply.ok) throw new Error(reply.statusText);
 }
 function render({model, el}) {
-  el.classList.add("vptsp-live");
+  el.classList.add("vptsp-live"); el.dataset.lmSuppressShortcuts = "true";                    // keys are for the button, not for the notebook
   const head = node(el, "div", {class: "head"}), bar = node(head, "progress", {max: 1, "aria-label": "share of the run that is done"});
   const stop = node(head, "button", {type: "button"}, "Stop"), status = node(head, "span", {role: "status"});
   const label = node(head, "label"), more = node(label, "input", {type: "checkbox"}); node(label, "span", {}, " proxy drift");
@@ -144,8 +148,8 @@ function render({model, el}) {
   let asked = "";
   const show = () => {
     const s = model.get("state"), running = s.phase === "running";
-    bar.value = s.done; bar.hidden = !s.panels.length; stop.hidden = !running && s.phase !== "stopping"; stop.disabled = !running || asked === "asked";
-    status.textContent = running && asked ? (asked === "asked" ? "stopping ..." : asked) : s.text;
+    bar.value = s.done; bar.hidden = !s.panels.length; stop.hidden = !running && s.phase !== "stopping"; stop.disabled = !running || asked !== "";
+    status.textContent = running && asked ? asked : s.text;
     el.dataset.phase = s.phase;
     label.hidden = !s.panels.some(p => p.extra);
     charts.replaceChildren();
@@ -154,11 +158,8 @@ function render({model, el}) {
   };
   more.onchange = () => { model.set("extra", more.checked); model.save_changes(); show(); };
   stop.onclick = async () => {
-    asked = "asked"; show();
-    model.set("stop", model.get("stop") + 1); model.save_changes();
-    await new Promise(done => setTimeout(done, 250));                   // where messages come through while a cell runs, this was enough
-    if (model.get("state").phase !== "running") return;
-    try { await interrupt(model.get("kernel")); } catch { asked = "This page cannot reach the kernel: press its interrupt button to stop."; show(); }
+    asked = "stopping ..."; show();
+    try { await interrupt(model.get("kernel")); } catch { asked = "this page cannot reach the kernel: press its interrupt button to stop"; show(); }
   };
   model.on("change:state", show); show();
 }
@@ -178,7 +179,7 @@ _css = """
 class _Widget(anywidget.AnyWidget):
     _esm, _css = _js + "export default {render};", _css
     state, kernel = traitlets.Dict().tag(sync=True), traitlets.Unicode().tag(sync=True)
-    stop, extra = traitlets.Int(0).tag(sync=True), traitlets.Bool(False).tag(sync=True)       # stop: how often the button was pressed
+    extra = traitlets.Bool(False).tag(sync=True)                             # whether proxy drift is shown
 
 def _kernel_id():
     "The kernel's name at Jupyter's server, which is in its connection file's; or nothing."
@@ -187,7 +188,7 @@ def _kernel_id():
         return re.fullmatch(r"kernel-(.+)\.json", Path(get_connection_file()).name)[1]
     except (ImportError, RuntimeError, TypeError): return ""
 
-# %% ../nbs/12c_live.ipynb #db48dda7
+# %% ../nbs/12c_live.ipynb #afea1d15
 class Live(Callback):
     "Bar, curves and stop button of a run. `payload` is what they show, `static()` a picture of it, `save(file)` a page of it."
     stops = True
@@ -197,7 +198,6 @@ class Live(Callback):
         self.widget = _Widget(state=self.payload, kernel=_kernel_id())
 
     def fit_prepare(self, t):
-        self.widget.unobserve_all("stop"); self.widget.observe(partial(self._asked, t), "stop")
         self.begun, self.steps, self.stepping, self.measured = time.time(), 0, 0., []
         self.handle = display(self, display_id=True)
         self._show(t, "running", "measuring the frozen backbone" if t.frozen is None else "preparing")
@@ -223,9 +223,6 @@ class Live(Callback):
         self._show(t, "failed" if run is None else "stopped" if stopped else "done", text)
         self.handle.update(self)                                            # with the picture that stays
 
-    def _asked(self, t, change):
-        t.stop()
-        if self.payload["phase"] == "running": self.payload = {**self.payload, "phase": "stopping", "text": "stopping ..."}; self.widget.state = self.payload
     def _pace(self, t):
         left = sum(e == t.cfg.epochs or e >= t.cfg.eval_from for e in range(len(t.history) + 1, t.cfg.epochs + 1))
         return f"step {(t.step - 1) % t.steps + 1} of {t.steps}, loss {self.losses[-1][1] if not self.fresh else float(self.fresh[-1][1]):.3f}, {time_left(self.steps, self.stepping, t.cfg.epochs*t.steps - t.step, self.measured, left)}"
@@ -250,6 +247,5 @@ class Live(Callback):
         data, about = self.widget._repr_mimebundle_(**kw) or ({}, {})
         data["text/plain"] = self.alt or "a run that has not begun"
         if self.payload["phase"] in ("done", "stopped", "failed") and self.payload["panels"]:
-            picture = self.static(drift=self.widget.extra)
-            data["image/png"], about["image/png"] = picture._repr_png_()[0] if isinstance(picture._repr_png_(), tuple) else picture._repr_png_(), {"alt": self.alt}
+            data["image/png"], about["image/png"] = b64encode(self.static(self.widget.extra).data).decode(), {"alt": self.alt}
         return data, about

@@ -128,7 +128,7 @@ def watcher(): # -> Callback
     from vptsp.live import Live
     return Live()
 
-# %% ../nbs/09_training.ipynb #7ad0eac9
+# %% ../nbs/09_training.ipynb #2dd35a3c
 @dataclass(repr=False)
 class Run:
     "What `fit` gives: the trained model, the figures, and a line an epoch."
@@ -147,8 +147,9 @@ class Run:
         return Run(Config.load(folder/"config.yaml"), Model.load(folder/"model", backbone, weights), json.loads((folder/"metrics.json").read_text()), _read_history(folder), data, folder)
 
     def __repr__(self):
-        m, at = self.metrics, "; stopped " + self.metrics["stopped"] if "stopped" in self.metrics else ""
-        return f"Run({m['data']}: " + ", ".join(f"{name} {d['R@1']:.3f}" for name, d in (("R@1", m), ("frozen", m["frozen"])) if "R@1" in d) + at + ")"
+        m = self.metrics
+        told = [f"{name} {d['R@1']:.3f}" for name, d in (("R@1", m), ("frozen", m["frozen"])) if "R@1" in d] + (["stopped " + m["stopped"]] if "stopped" in m else [])
+        return f"Run({m['data']}: {', '.join(told)})"
     def _repr_html_(self):
         m = self.metrics
         names = [k for k in {**m["frozen"], **m} if k.startswith(("R@", "MAP@")) and isinstance({**m["frozen"], **m}[k], float)]

@@ -25,7 +25,7 @@ def server(browser, tmp_path_factory):
     shutil.copytree(ROOT/"nbs", notebooks, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     settings = home/"config"/"labconfig"/"default_setting_overrides.json"; settings.parent.mkdir(parents=True); settings.write_text(json.dumps(SETTINGS))
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(home/"ipython"), **{f"JUPYTER_{d.upper()}_DIR": str(home/d) for d in ("config", "data", "runtime")}}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(home/"ipython"), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **{f"JUPYTER_{d.upper()}_DIR": str(home/d) for d in ("config", "data", "runtime")}}
     words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", f"--notebook-dir={notebooks}", "--expose-app-in-browser", "--LabApp.extension_manager=readonly",
              "--IdentityProvider.token=", "--ServerApp.password=", *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
     with open(home/"log", "w") as log: process = subprocess.Popen(words, env=env, cwd=home, stdout=log, stderr=subprocess.STDOUT)
@@ -71,7 +71,10 @@ class Lab:
         "Run all cells to the end; none may leave a traceback."
         self.start(); self.until("window.ran === true", seconds)
         assert not (e := self.errors()), "\n".join(e)
-    def errors(self): return self.page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error'], .jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'].jp-mod-error").all_inner_texts()
+    def outputs(self):
+        "What the cells hold, as it would be saved."
+        return self.page.evaluate("jupyterapp.shell.currentWidget.content.model.toJSON().cells.flatMap(c => c.outputs ?? [])")
+    def errors(self): return [f"{o['ename']}: {o['evalue']}" for o in self.outputs() if o["output_type"] == "error"]
     def python(self, code):
         "Value of an expression in the notebook's kernel (a literal); waits while the kernel is busy."
         reply = self.page.evaluate("""async code => (await jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute(

@@ -11,4 +11,4 @@ def test_quickstart_runs(lab):
         pictures.nth(i).scroll_into_view_if_needed()
         box = pictures.nth(i).bounding_box()
         assert box["width"] > 100 and box["height"] > 50 and pictures.nth(i).evaluate("i => i.complete && i.naturalWidth") > 100
-    assert lab.python("run.metrics['R@1'] > run.metrics['frozen']['R@1']") and lab.python("len(run.history)") == 4
+    assert lab.python("run.metrics['R@1'] > run.metrics['frozen']['R@1']") and lab.python("len(run.history)") == 5
