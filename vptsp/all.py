@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/14_all.ipynb #6fc46f79
+# %% ../nbs/14_all.ipynb #4ecc82f1
 from .attention import AttentionViewer, attention_arrays, attention_maps
 from .backbone import Backbone, BackboneError, load_vit
 from .check import DataCheck, check_data
