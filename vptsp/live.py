@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['thin', 'drift', 'time_left', 'panels', 'picture', 'Live']
 
-# %% ../nbs/12c_live.ipynb #6926e3ce
-import io, json, re, time
+# %% ../nbs/12c_live.ipynb #8f74134d
+import io, re, time
 from base64 import b64encode
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from IPython.display import Image, display
 
+from .attention import widget_page
 from .config import write_text
 from .training import Callback
 
@@ -188,7 +189,7 @@ def _kernel_id():
         return re.fullmatch(r"kernel-(.+)\.json", Path(get_connection_file()).name)[1]
     except (ImportError, RuntimeError, TypeError): return ""
 
-# %% ../nbs/12c_live.ipynb #afea1d15
+# %% ../nbs/12c_live.ipynb #613d113f
 class Live(Callback):
     "Bar, curves and stop button of a run. `payload` is what they show, `static()` a picture of it, `save(file)` a page of it."
     stops = True
@@ -202,6 +203,7 @@ class Live(Callback):
         self.handle = display(self, display_id=True)
         self._show(t, "running", "measuring the frozen backbone" if t.frozen is None else "preparing")
     def fit_start(self, t):
+        if t.steps and not t.step: print(f"{t.data.name}: {t.loader.batch_sampler.coverage()}")
         if self.start is None and t.steps:
             now = t.model.proxies.current()
             self.some = torch.arange(0, len(now), -(-len(now)//1000)); self.start = now[self.some].clone(); self.drifts = [(t.step, 0., 0., 0.)]
@@ -240,9 +242,7 @@ class Live(Callback):
         return Image(picture([p for p in self.payload["panels"] if drift or not p.get("extra")]), alt=self.alt)
     def save(self, file): # file: path of a page
         "One page that needs no kernel and no network."
-        state = json.dumps(dict(state=self.payload, extra=True)).replace("<", "\\u003c")
-        write_text(Path(file), f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Training</title><style>:root{{color-scheme:light dark}}{_css}</style><body><div id="live"></div>'
-                               f'<script type="module">{_js}const kept = {state};\nrender({{el: document.getElementById("live"), model: {{get: k => kept[k], set: (k, v) => {{ kept[k] = v; }}, save_changes() {{}}, on() {{}}}}}});</script>')
+        write_text(Path(file), widget_page("Training", _js, _css, dict(state=self.payload, extra=True), self.static(drift=True).data, self.alt))
     def _repr_mimebundle_(self, **kw):
         data, about = self.widget._repr_mimebundle_(**kw) or ({}, {})
         data["text/plain"] = self.alt or "a run that has not begun"
