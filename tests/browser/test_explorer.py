@@ -58,3 +58,20 @@ def test_explorer(lab):
 
     page.focus(".v-map canvas:nth-of-type(2)"); at = page.evaluate(f"{MAP}.screen(0)"); page.keyboard.press("ArrowRight"); assert page.evaluate(f"{MAP}.screen(0)")[0] == at[0] - 40
     page.keyboard.press("Escape"); assert lab.python("explorer.selected") == []
+
+def test_inspector(lab):
+    lab.open("12d_inspector.ipynb"); lab.run_all(240)
+    page = lab.page; lab.until("document.querySelector('.vptsp-inspector[data-ready]')")
+    names = lab.python("[c['name'] for c in inspector.payload['classes']]"); shown = lab.python("inspector.shown")
+    assert page.inner_text(".vptsp-inspector h3") == names[shown]
+    page.get_by_role("button", name="next", exact=True).click(); lab.until(f"document.querySelector('.vptsp-inspector h3').textContent === {names[shown + 1]!r}"); assert lab.python("inspector.shown") == shown + 1
+
+    marks = page.eval_on_selector_all(".vptsp-inspector .v-tile.right, .vptsp-inspector .v-tile.wrong", "e => e.map(t => t.classList.contains('right'))")
+    assert marks == lab.python("[bool(inspector.figures.study.labels[i] == inspector.payload['classes'][inspector.shown]['number']) for k in inspector.payload['kinds'] for i, _ in inspector.payload['classes'][inspector.shown]['near'][k]]")
+    assert page.locator(".vptsp-inspector svg[role=img]").count() == 3                                       # drift, cosine, norms
+
+    page.get_by_role("button", name="all classes").click(); lab.until("document.querySelectorAll('.vptsp-inspector tbody tr').length === 40"); assert lab.python("inspector.shown") == -1
+    page.get_by_role("button", name="drift").click(); drifts = page.eval_on_selector_all(".vptsp-inspector tbody tr", "r => r.map(e => Number(e.children[5].textContent))")
+    assert drifts == sorted(drifts, reverse=True) and len(set(drifts)) > 5
+    page.locator(".vptsp-inspector tbody .v-link").first.click(); lab.until("document.querySelector('.vptsp-inspector h3')")
+    assert lab.python("inspector.shown") == lab.python("int(inspector.figures.drift['proxy'][-1].argmax())")
