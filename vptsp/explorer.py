@@ -57,7 +57,7 @@ def umap_layout(
             return umap.UMAP(n_neighbors=k, metric="cosine", precomputed_knn=graph, n_epochs=epochs, random_state=seed, init="pca" if start is None else np.asarray(start, np.float32)).fit_transform(x.numpy()).astype(np.float32)
     return _kept(cache, (x.numpy(), k, epochs, seed, b"" if start is None else np.asarray(start, np.float32)), make)
 
-# %% ../nbs/12_explorer.ipynb #43c2ff70
+# %% ../nbs/12_explorer.ipynb #6355e6ae
 def _sample(pools, most, seed=0):
     "Which images are looked at: all, or as many of each split in proportion."
     n, gen = sum(map(len, pools.values())), torch.Generator().manual_seed(seed)
@@ -79,7 +79,8 @@ class Snapshots(Callback):
         every=1, # epochs between two
         most=100_000, # images; of more, a sample
     ): self.every, self.most, self.stages = every, most, []
-    def fit_start(self, t): self.stages = [_stage(t.model, _pools(t.data, self.most), t.epoch)]
+    def fit_start(self, t):
+        if not self.stages or not t.step: self.stages = [_stage(t.model, _pools(t.data, self.most), t.epoch)]       # a stopped run that goes on keeps what it has
     def epoch_end(self, t, line):
         if line["epoch"] % self.every == 0 or line["epoch"] == t.cfg.epochs: self.stages.append(_stage(t.model, _pools(t.data, self.most), line["epoch"]))
 
