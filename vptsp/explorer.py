@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['umap_layout', 'Snapshots', 'Study', 'study', 'sprite', 'payload', 'Explorer']
 
-# %% ../nbs/12_explorer.ipynb #2df3776f
+# %% ../nbs/12_explorer.ipynb #32f1cf82
 import base64, hashlib, io, os, uuid, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 import anywidget, numpy as np, torch, traitlets
 import torch.nn.functional as F
 from fastcore.basics import patch
+from IPython.display import Image as Picture
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
@@ -511,12 +512,16 @@ class Explorer(anywidget.AnyWidget):
         hit = np.array([text.lower() in c.lower() for c in self.study.classes]); self.selected = np.flatnonzero(hit[self.study.labels]).tolist()
         return self.selected
 
-# %% ../nbs/12_explorer.ipynb #29493503
+# %% ../nbs/12_explorer.ipynb #0c5c690f
 _palette = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fc4", "#7a7a7a"]
 
 @patch
-def static(self:Explorer): # -> matplotlib figure
+def static(self:Explorer): # -> IPython image, PNG, with alt text
     "The map as it is coloured now, with the proxies of the epoch shown."
+    return Picture(data=_png(self._figure()), format="png", alt=_alt(self.study))
+
+@patch
+def _figure(self:Explorer):
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
     s, m, c = self.study, self.maps[self.epoch], next(c for c in self.payload["columns"] if c["name"] == self.colour)
@@ -543,9 +548,9 @@ def _png(figure): # -> bytes
 def _repr_mimebundle_(self:Explorer, **kwargs):
     "The widget, and its picture for whoever has no kernel."
     bundle = super(Explorer, self)._repr_mimebundle_(**kwargs); data, about = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-    return {**data, "text/plain": _alt(self.study), "image/png": base64.b64encode(_png(self.static())).decode()}, {**about, "image/png": {"alt": _alt(self.study)}}
+    return {**data, "text/plain": _alt(self.study), "image/png": base64.b64encode(self.static().data).decode()}, {**about, "image/png": {"alt": _alt(self.study)}}
 
 @patch
 def save(self:Explorer, path): # path: of an .html file
     "The explorer as one page that needs neither kernel nor network."
-    write_text(Path(path), widget_page(f"{self.study.name}: map of embeddings and proxies", _js, _css, {"payload": self.payload, "selected": np.asarray(self.selected, np.int32).tobytes(), "colour": self.colour, "epoch": self.epoch}, _png(self.static()), _alt(self.study)))
+    write_text(Path(path), widget_page(f"{self.study.name}: map of embeddings and proxies", _js, _css, {"payload": self.payload, "selected": np.asarray(self.selected, np.int32).tobytes(), "colour": self.colour, "epoch": self.epoch}, self.static().data, _alt(self.study)))

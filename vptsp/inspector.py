@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ProxyFigures', 'proxy_figures', 'inspector_payload', 'ProxyInspector']
 
-# %% ../nbs/12d_inspector.ipynb #3be962ba
+# %% ../nbs/12d_inspector.ipynb #aec755a3
 import base64
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import anywidget, numpy as np, torch, traitlets
 import torch.nn.functional as F
 from fastcore.basics import patch
+from IPython.display import Image as Picture
 
 from .attention import widget_page
 from .config import write_text
@@ -203,12 +204,16 @@ class ProxyInspector(anywidget.AnyWidget):
         if len(fit) != 1: raise ValueError(f"{len(fit)} of the {len(names)} training classes have {name!r} in their name" + (f": {', '.join(names[i] for i in fit[:5])}." if fit else "."))
         self.shown = fit[0]
 
-# %% ../nbs/12d_inspector.ipynb #99830f05
+# %% ../nbs/12d_inspector.ipynb #79295ab4
 @patch
-def static(self:ProxyInspector): # -> matplotlib figure
+def static(self:ProxyInspector): # -> IPython image, PNG, with alt text
     "One class's page as a picture."
+    return Picture(data=_png(self._figure()), format="png", alt=self._alt())
+
+@patch
+def _figure(self:ProxyInspector):
     from matplotlib.figure import Figure
-    d = self.payload; j = self.shown if self.shown >= 0 else int(self.figures.rival_similarity[:, 0].argmax()); c, s, kinds = d["classes"][j], self.figures.study, d["kinds"]
+    d = self.payload; j = self._drawn(); c, s, kinds = d["classes"][j], self.figures.study, d["kinds"]
     fig = Figure(figsize=(8, 1 + .75*(len(kinds) + 1) + 1.9), dpi=90, layout="constrained"); top, low = fig.subfigures(2, 1, height_ratios=(.75*(len(kinds) + 1) + .6, 1.9))
     axes = top.subplots(len(kinds) + 1, 1); words = {"proxy": "proxy", "semantic": "memory", "bias": "bias"}
     for ax, title, row in zip(axes, ["its images", *[f"nearest to\n{words[k]}" for k in kinds]], [[(i, None) for i in c["images"][:10]], *[c["near"][k] for k in kinds]]):
@@ -232,12 +237,16 @@ def _frame(x, right):
 def _repr_mimebundle_(self:ProxyInspector, **kwargs):
     "The widget, and the picture of a page for whoever has no kernel."
     bundle = super(ProxyInspector, self)._repr_mimebundle_(**kwargs); data, about = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-    return {**data, "text/plain": self._alt(), "image/png": base64.b64encode(_png(self.static())).decode()}, {**about, "image/png": {"alt": self._alt()}}
+    return {**data, "text/plain": self._alt(), "image/png": base64.b64encode(self.static().data).decode()}, {**about, "image/png": {"alt": self._alt()}}
 
 @patch
-def _alt(self:ProxyInspector): return f"{len(self.payload['classes']):,} proxies of {self.figures.study.name}; the page of one class."
+def _alt(self:ProxyInspector):
+    c = self.payload["classes"][self._drawn()]
+    return f"{len(self.payload['classes']):,} proxies of {self.figures.study.name}; the page of {c['name']}: its images, those nearest to its proxy, drift in training, nearest rival {self.payload['classes'][c['rivals'][0][0]]['name']} (cosine {c['rivals'][0][1]:.2f})."
+@patch
+def _drawn(self:ProxyInspector): return self.shown if self.shown >= 0 else int(self.figures.rival_similarity[:, 0].argmax())
 
 @patch
 def save(self:ProxyInspector, path): # path: of an .html file
     "Table and pages as one file that needs neither kernel nor network."
-    write_text(Path(path), widget_page(f"{self.figures.study.name}: proxies", _js, _css, {"payload": self.payload, "shown": self.shown}, _png(self.static()), self._alt()))
+    write_text(Path(path), widget_page(f"{self.figures.study.name}: proxies", _js, _css, {"payload": self.payload, "shown": self.shown}, self.static().data, self._alt()))
