@@ -197,9 +197,9 @@ def payload(study, maps, picture): # maps: of `Study.maps`; picture: of `sprite`
 
 def _alt(study): return f"Map of {len(study):,} images of {len(study.classes):,} classes of {study.name} and {len(study.proxied):,} proxies."
 
-# %% ../nbs/12_explorer.ipynb #5da9e38a
+# %% ../nbs/12_explorer.ipynb #bf9dc701
 _js = r'''
-const colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fc4", "#7a7a7a"];                 // after Okabe and Ito; yellow is unreadable on white
+const colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fc4", "#7a7a7a", "#9a6324", "#aa4499", "#999933", "#44aa99"];                 // after Okabe and Ito, and Tol
 const ramp = [[44, 90, 160], [96, 120, 150], [150, 150, 130], [200, 180, 90], [240, 200, 30]];                                  // from blue to yellow, seen on white and on black
 const shapes = {proxy: "★ proxy", semantic: "☆ semantic proxy (memory)", bias: "✚ bias"};
 const array = (Type, v) => new Type(v.buffer.slice(v.byteOffset, v.byteOffset + v.byteLength));
@@ -512,8 +512,8 @@ class Explorer(anywidget.AnyWidget):
         hit = np.array([text.lower() in c.lower() for c in self.study.classes]); self.selected = np.flatnonzero(hit[self.study.labels]).tolist()
         return self.selected
 
-# %% ../nbs/12_explorer.ipynb #0c5c690f
-_palette = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fc4", "#7a7a7a"]
+# %% ../nbs/12_explorer.ipynb #8bd9b385
+_palette = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fc4", "#7a7a7a", "#9a6324", "#aa4499", "#999933", "#44aa99"]
 
 @patch
 def static(self:Explorer): # -> IPython image, PNG, with alt text
@@ -530,9 +530,9 @@ def _figure(self:Explorer):
         dots = ax.scatter(*m[:n].T, s=size, c=np.frombuffer(c["values"], np.float32), cmap=LinearSegmentedColormap.from_list("", ["#2c5aa0", "#607896", "#969682", "#c8b45a", "#f0c81e"]), lw=0, plotnonfinite=True); fig.colorbar(dots, ax=ax, label=self.colour, shrink=.6)
     else:
         v = np.frombuffer(c["values"], np.int32)
-        ax.scatter(*m[:n].T, s=size, c=[_palette[j % 8] if j >= 0 else "#969696" for j in v], lw=0)
+        ax.scatter(*m[:n].T, s=size, c=[_palette[j % len(_palette)] if j >= 0 else "#969696" for j in v], lw=0)
         if len(c["names"]) <= 12:
-            for j, name in enumerate(c["names"]): ax.scatter([], [], s=25, c=_palette[j % 8], label=name.encode("ascii", "ignore").decode().strip() or f"value {j}")
+            for j, name in enumerate(c["names"]): ax.scatter([], [], s=25, c=_palette[j % len(_palette)], label=name.encode("ascii", "ignore").decode().strip() or f"value {j}")
     ax.scatter(*m[n:n + p].T, marker="*", s=60 if p <= 60 else 18, c="black", ec="white", lw=.4, label="proxy")
     fig.legend(loc="outside right upper", fontsize=8, frameon=False); ax.set_aspect("equal"); ax.axis("off")
     ax.set_title(f"{s.name}: {n:,} images of {len(s.classes):,} classes by {self.colour}, epoch {s.stages[self.epoch]['epoch']}", fontsize=9)
