@@ -197,7 +197,7 @@ def payload(study, maps, picture): # maps: of `Study.maps`; picture: of `sprite`
 
 def _alt(study): return f"Map of {len(study):,} images of {len(study.classes):,} classes of {study.name} and {len(study.proxied):,} proxies."
 
-# %% ../nbs/12_explorer.ipynb #bf9dc701
+# %% ../nbs/12_explorer.ipynb #950cdeed
 _js = r'''
 const colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fc4", "#7a7a7a", "#9a6324", "#aa4499", "#999933", "#44aa99"];                 // after Okabe and Ito, and Tol
 const ramp = [[44, 90, 160], [96, 120, 150], [150, 150, 130], [200, 180, 90], [240, 200, 30]];                                  // from blue to yellow, seen on white and on black
@@ -225,7 +225,7 @@ function render({model, el}) {
   const sheet = new Image(); sheet.src = URL.createObjectURL(new Blob([array(Uint8Array, data.sprite)], {type: "image/webp"}));
   const at = {epoch: model.get("epoch"), places: new Float32Array(xy[model.get("epoch")]), zoom: 1, x: 0, y: 0, hover: -1, lasso: null, moving: 0};
   const hidden = new Set(), shown = new Set(Object.keys(stars[last]).slice(0, 1));
-  let chosen = new Uint8Array(n), picked = [], order = null, dirty = true, grid = null;
+  let chosen = new Uint8Array(n), picked = [], dirty = true, grid = null;
 
   // what there is to press
   const colour = make("select", {ariaLabel: "colour by"}, ...columns.map(c => make("option", {value: c.name, textContent: c.name})));
@@ -236,7 +236,7 @@ function render({model, el}) {
   const home = make("button", {textContent: "whole map"}), clear = make("button", {textContent: "clear"});
   const slider = make("input", {type: "range", min: 0, max: last, step: 1, value: at.epoch, ariaLabel: "epoch"}), epochText = make("output", {});
   const trails = make("input", {type: "checkbox", checked: last > 0});
-  const time = make("label", {className: "v-row", hidden: !last}, "epoch", slider, epochText, make("label", {}, trails, " trails of the proxies"));
+  const time = make("div", {className: "v-row", hidden: !last}, make("label", {}, "epoch ", slider), epochText, make("label", {}, trails, " trails of the proxies"));
   const toggle = (text, on, act) => { const box = make("input", {type: "checkbox", checked: on}); box.onchange = () => act(box.checked); return make("label", {}, box, " " + text); };
   const kinds = make("div", {className: "v-row"}, ...data.splits.map((s, i) => toggle(s, true, on => { on ? hidden.delete(i) : hidden.add(i); grid = null; draw(); })),
     ...Object.keys(stars[last]).map(s => toggle(shapes[s], shown.has(s), on => { on ? shown.add(s) : shown.delete(s); draw(); })));
@@ -460,7 +460,7 @@ _css = r'''
 .vptsp-explorer{--v-back:var(--jp-layout-color0,Canvas);--v-line:var(--jp-border-color1,#8888);color:var(--jp-ui-font-color1,CanvasText);background:var(--v-back);font:13px/1.45 system-ui,sans-serif;padding:6px}
 .vptsp-explorer :is(button,select,input){font:inherit;color:inherit}.vptsp-explorer :is(select,input[type=search],.v-row>button){background:var(--jp-layout-color1,Field);border:1px solid var(--v-line);border-radius:4px;padding:2px 7px}
 .vptsp-explorer button{cursor:pointer}.vptsp-explorer button[aria-pressed=true]{background:#0072b2;color:#fff}.vptsp-explorer :focus-visible{outline:2px solid #0072b2;outline-offset:1px}
-.vptsp-explorer .v-row{display:flex;flex-wrap:wrap;gap:6px 12px;align-items:center;margin:4px 0}.vptsp-explorer .v-row[hidden]{display:none}.vptsp-explorer .v-main{display:flex;flex-wrap:wrap;gap:12px}.vptsp-explorer .v-main>div:first-child{flex:3 1 420px;min-width:0}
+.vptsp-explorer .v-row{display:flex;flex-wrap:wrap;gap:6px 12px;align-items:center;margin:4px 0}.vptsp-explorer label input[type=range]{vertical-align:middle}.vptsp-explorer .v-row[hidden]{display:none}.vptsp-explorer .v-main{display:flex;flex-wrap:wrap;gap:12px}.vptsp-explorer .v-main>div:first-child{flex:3 1 420px;min-width:0}
 .vptsp-explorer .v-map{position:relative;height:500px;border:1px solid var(--v-line);border-radius:4px;overflow:hidden;touch-action:none}.vptsp-explorer .v-map>canvas{position:absolute;inset:0;width:100%;height:100%}
 .vptsp-explorer .v-tip{position:absolute;z-index:2;width:116px;padding:6px;background:var(--v-back);border:1px solid var(--v-line);border-radius:4px;pointer-events:none;overflow-wrap:anywhere;font-size:12px}.vptsp-explorer .v-tip[hidden]{display:none}.vptsp-explorer .v-tip canvas{background:#fff;display:block;margin:auto}
 .vptsp-explorer .v-key button{background:none;border:0;padding:0 4px}.vptsp-explorer .v-key i{display:inline-block;width:11px;height:11px;border-radius:50%;margin-right:5px}.vptsp-explorer .v-ramp{width:160px;height:11px;background:linear-gradient(90deg,#2c5aa0,#607896,#969682,#c8b45a,#f0c81e)}
