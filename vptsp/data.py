@@ -406,7 +406,7 @@ def eval_transform(cfg, mean, std): # -> PIL image -> (3, s, s)
     "Shorter side to `resize`, centre crop of `image_size`."
     return T.Compose([T.Resize(cfg.resize), T.CenterCrop(cfg.image_size), T.ToTensor(), T.Normalize(mean, std)])
 
-# %% ../nbs/01_data.ipynb #a9640ae5
+# %% ../nbs/01_data.ipynb #21e74379
 def _deal(items, n, rng):
     "`n` of the items at a time: all of them come before any comes again, and none twice in a hand that they suffice for."
     left = []
@@ -467,7 +467,7 @@ def train_loader(images, cfg, mean, std, rank=0, world_size=1): # images: ImageS
 
 def eval_loader(images, cfg, mean, std, batch_size=None): # -> DataLoader of (images, labels), in order
     "All images in order under the test transform."
-    return _Loader(images, eval_transform(cfg, mean, std), mean, std, batch_size=batch_size or max(cfg.batch_size, 128), num_workers=cfg.workers)
+    return _Loader(images, eval_transform(cfg, mean, std), mean, std, batch_size=batch_size or cfg.batch_size, num_workers=cfg.workers)
 
 # %% ../nbs/01_data.ipynb #1a9e986b
 class _Decoded:
