@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DataCheck', 'check_data']
 
-# %% ../nbs/12b_check.ipynb #75e0fa70
+# %% ../nbs/12b_check.ipynb #98b5e0d2
 import hashlib, html, os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .data import DataError
 from .metrics import neighbours
-from .report import _data_uri
+from .retrieval import _data_uri
 from PIL import Image
 
 # %% ../nbs/12b_check.ipynb #2f231863

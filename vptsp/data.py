@@ -406,7 +406,7 @@ def eval_transform(cfg, mean, std): # -> PIL image -> (3, s, s)
     "Shorter side to `resize`, centre crop of `image_size`."
     return T.Compose([T.Resize(cfg.resize), T.CenterCrop(cfg.image_size), T.ToTensor(), T.Normalize(mean, std)])
 
-# %% ../nbs/01_data.ipynb #21e74379
+# %% ../nbs/01_data.ipynb #5d21b07d
 def _deal(items, n, rng):
     "`n` of the items at a time: all of them come before any comes again, and none twice in a hand that they suffice for."
     left = []
@@ -439,7 +439,7 @@ class ClassBalancedSampler:
         classes, images = _deal(range(len(self.members)), self.b//self.k, rng), [_deal(ids, self.k, rng) for ids in self.members]
         for _ in range(len(self.labels)//self.b): yield [(i, rng.getrandbits(31)) for c in next(classes) for i in next(images[c])]
     def __iter__(self):
-        share = self.b//self.world
+        share = self.b//self.k//self.world*self.k                               # whole classes
         for batch in itertools.islice(self._batches(), self.step, None): yield batch[self.rank*share:(self.rank + 1)*share]
     def coverage(self): # -> str
         "How many of the classes and images an epoch reaches."

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['pixel_embeddings', 'Comparison', 'compare', 'layout', 'show_retrievals', 'report_page', 'demo']
 
-# %% ../nbs/12a_report.ipynb #a73dc23a
-import base64, html, io, json, platform, time
+# %% ../nbs/12a_report.ipynb #84567ed2
+import html, json, platform, time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from .backbone import load_vit
 from .config import Config, write_text
 from .data import DataError, load_emoji
 from .metrics import rank, retrieval_metrics
+from .retrieval import _data_uri
 from .training import Progress, Trainer, definitions, embed_all
 
 # %% ../nbs/12a_report.ipynb #a28bb494
@@ -67,16 +68,12 @@ def compare(
         row(method, run.metrics, sum(run.metrics["trainable"].values()), start)
     return c
 
-# %% ../nbs/12a_report.ipynb #129051f2
+# %% ../nbs/12a_report.ipynb #98d5b067
 def layout(embeddings, seed=0): # (n, e); -> (n, 2)
     "A map on which near embeddings (by cosine) lie near each other. Seeded."
     from sklearn.manifold import TSNE
     x = F.normalize(torch.as_tensor(embeddings).float(), dim=1).numpy()
     return TSNE(perplexity=min(30, (len(x) - 1)/3), init="pca", metric="cosine", max_iter=300, random_state=seed, n_jobs=-1).fit_transform(x)
-
-def _data_uri(image, **kw):
-    f = io.BytesIO(); image.save(f, "WEBP", **kw)
-    return "data:image/webp;base64," + base64.b64encode(f.getvalue()).decode()
 
 class _Thumbs:
     "Thumbnails of a set as one picture in the page; `tag(i)` shows one of them."

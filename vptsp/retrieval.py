@@ -87,11 +87,11 @@ def _embed(model, images, batch_size=128, workers=None, progress=None): # -> emb
         if good := [i for i, s in enumerate(sentences) if not s]: out.append(model.embed(x[good].to(p.device)).float().cpu())
     return torch.cat(out), {i: s for i, s in enumerate(why) if s}
 
-# %% ../nbs/10_retrieval.ipynb #689022a0
+# %% ../nbs/10_retrieval.ipynb #766e2ffa
 def _shown(name): return str(name).encode("utf-8", "replace").decode()                     # a file's name need not be text
 
-def _uri(pixels):
-    f = io.BytesIO(); Image.fromarray(pixels).save(f, "WEBP", quality=80)
+def _data_uri(image, **kw):
+    f = io.BytesIO(); image.save(f, "WEBP", **kw)
     return "data:image/webp;base64," + base64.b64encode(f.getvalue()).decode()
 
 @dataclass(repr=False)
@@ -122,7 +122,7 @@ class Hits:
         text = lambda name, label, s: html.escape(name) if s is None else f"<b>{s:.3f}</b> {html.escape(label)}<br><span style='opacity:.75'>{html.escape(name).replace('/', '/<wbr>')}</span>"
         return "<div style='display:flex;flex-wrap:wrap;gap:.6em'>" + "".join(
             f"<figure style='margin:0;width:8em;font-size:.8em;line-height:1.3;overflow-wrap:anywhere;{'padding-right:.6em;border-right:2px solid currentColor' if s is None else ''}'>"
-            f"<img src='{_uri(x)}' alt='{html.escape(label or name)}' style='width:100%;margin:0'><figcaption>{text(name, label, s)}</figcaption></figure>" for x, name, label, s in self._tiles(96)) + "</div>"
+            f"<img src='{_data_uri(Image.fromarray(x), quality=80)}' alt='{html.escape(label or name)}' style='width:100%;margin:0'><figcaption>{text(name, label, s)}</figcaption></figure>" for x, name, label, s in self._tiles(96)) + "</div>"
     def _repr_png_(self): return self.static()._repr_png_()
     def static(self, side=96): # side: of a thumbnail, pixels; -> PIL image
         "The same as one picture."
