@@ -3,7 +3,7 @@
 MAP = "document.querySelector('.vptsp-explorer').vptsp"
 
 def explorer(lab):
-    lab.open("12_explorer.ipynb"); lab.run_all(240)
+    lab.open("31_widgets.explorer.ipynb"); lab.run_all(240)
     lab.until("document.querySelector('.vptsp-explorer[data-ready]')")
     lab.page.locator(".vptsp-explorer .v-map").scroll_into_view_if_needed()
     return lab.page
@@ -60,7 +60,7 @@ def test_explorer(lab):
     page.keyboard.press("Escape"); assert lab.python("explorer.selected") == []
 
 def test_inspector(lab):
-    lab.open("12d_inspector.ipynb"); lab.run_all(240)
+    lab.open("32_widgets.inspector.ipynb"); lab.run_all(240)
     page = lab.page; lab.until("document.querySelector('.vptsp-inspector[data-ready]')")
     names = lab.python("[c['name'] for c in inspector.payload['classes']]"); shown = lab.python("inspector.shown")
     assert page.inner_text(".vptsp-inspector h3") == names[shown]

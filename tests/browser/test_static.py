@@ -7,7 +7,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [f"--HTMLExporter.{name}_url=" for name in ("require_js", "mathjax", "mermaid_js", "jquery", "widget_renderer")]       # nbconvert's own page would fetch these from elsewhere
 
-@pytest.mark.parametrize("name", ["04_proxies", "08_metrics", "12a_report", "tutorials/quickstart"])
+@pytest.mark.parametrize("name", ["09_proxies", "14_metrics", "35_widgets.report", "tutorials/quickstart"])
 def test_pictures_without_a_kernel(lab, name, tmp_path):
     subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", *SCRIPTS, "--output", "page", "--output-dir", tmp_path, ROOT/"nbs"/f"{name}.ipynb"], check=True, capture_output=True)
     lab.page.goto((tmp_path/"page.html").as_uri())
