@@ -9,7 +9,6 @@ __all__ = ['replacing', 'write_text', 'kept_array', 'DataError', 'bundled_folder
 import hashlib
 import importlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
