@@ -71,7 +71,7 @@ def block_prompts(
     tables, device = model.class_prompts.tables(), model.proxies.bias.device
     return [tables[str(l)][which].to(device) if n else None for l, n in enumerate(model.class_prompts.counts)]
 
-# %% ../../nbs/20_analysis.attention.ipynb #ab3173ed
+# %% ../../nbs/20_analysis.attention.ipynb #b1857f6d
 class BlockAttention(NamedTuple):
     "Weights of one block. Keys are the block's prompts, then the tokens; each row sums to one."
     tokens: torch.Tensor   # what the tokens look at, (b, h, n, p + n)
@@ -84,7 +84,7 @@ def attention_maps(
     images: torch.Tensor,          # (b, 3, height, width), normalised
     prompts: str | int = "shared", # `shared`, `none`, or the number of a class
 ) -> list[BlockAttention]:         # one a block
-    "Attention of each block, in eval mode. Raises `BackboneError` for a block without any, and what `block_prompts` does."
+    "Attention of each block, in eval mode. Raises `BackboneError` for a block that has none."
     backbone, training = model.backbone, model.training
     prompts_of_block, maps = block_prompts(model, prompts), []
     model.eval()
