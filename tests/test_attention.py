@@ -1,8 +1,13 @@
 "The attention that is shown is the model's own: by hand for one block, and for every kind of backbone."
+import base64
+import json
+import re
+
 import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from timm.models.vision_transformer import Block
 from torch.testing import assert_close
 
@@ -10,6 +15,7 @@ from vptsp.analysis.attention import attention_arrays, attention_maps, attention
 from vptsp.backbone import bundled_vit
 from vptsp.config import Config
 from vptsp.model import build_model
+from vptsp.widgets.attention import AttentionViewer
 
 SMALL = dict(pretrained=False, num_classes=0, img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=3)
 NAMES = ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_small_patch14_reg4_dinov2",
@@ -115,3 +121,65 @@ def test_arrays_by_hand():
             for i in range(16):
                 assert arrays["takes"][2][1, head, j, i] == m.tokens[1, head, 1 + i, j].item()
                 assert arrays["looks"][2][1, head, j, i] == m.prompts[1, head, j, p + 1 + i].item()
+
+def viewer_of(**images):
+    model, _ = family(make("bundled"))
+    model.classes = ["a", "b", "c", "d"]
+    return AttentionViewer(model, images, classes=[0, "b"])
+
+def picture(seed):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+
+def from_bytes(viewer, image, prompt):
+    "The browser's arithmetic: what patches take from a prompt."
+    about, n = viewer._about, viewer.map().size
+    rows, exact = about["maps"]
+    place = about["passes"][viewer.prompts]
+    p = place["prompts"][viewer.block]
+    top = np.frombuffer(viewer._maps, np.float32, rows)
+    maps = np.frombuffer(viewer._maps, np.uint8, offset=4*(rows + exact*n)).reshape(-1, n)
+    row = place["blocks"][viewer.block] + (image*about["heads"] + viewer.head)*2*p + prompt
+    return (maps[row]*top[row]/255).reshape(about["grid"])
+
+def test_bytes_of_the_viewer():
+    "A number that the browser shows is off by less than 1/500 of its map's largest."
+    viewer = viewer_of(one=picture(0), two=picture(1))
+    for viewer.prompts in viewer.payload["passes"]:
+        for viewer.block in range(6):
+            for viewer.head in range(4):
+                for viewer.prompt in range(viewer._about["passes"][viewer.prompts]["prompts"][viewer.block]):
+                    true = viewer.map(1, "takes")
+                    assert np.abs(from_bytes(viewer, 1, viewer.prompt) - true).max() <= true.max()/500
+
+def test_maps_add_up():
+    viewer = viewer_of(one=picture(0))
+    viewer.prompts, viewer.block = "shared prompts", 1
+    whole, total = viewer.map(show="takes"), 0
+    for viewer.prompt in range(viewer._about["passes"]["shared prompts"]["prompts"][1]):
+        total = total + viewer.map(show="takes")
+    assert np.allclose(whole, total, atol=1e-6)
+    with pytest.raises(ValueError, match="class 'dragon' is no training class"):
+        AttentionViewer(family(make("bundled"))[0], picture(0), classes=["dragon"])
+
+def test_saved_page_holds_names_as_text(tmp_path):
+    name = "</script><img src=x onerror=alert(1)> $x_{"
+    viewer = viewer_of(**{name: picture(0)})
+    viewer.show, viewer.prompt = "looks", 2
+    page = viewer.save(tmp_path/"viewer.html").read_text(encoding="utf-8")
+    assert page.count("</script>") == 2 and "<img src=x" not in page
+    assert not re.search(r'(src|href)="(?!data:)|https?://|@import|fetch', page)
+    state = json.loads(re.search(r'id="state">(.*?)</script>', page, re.S)[1])
+    assert base64.b64decode(state["_maps"]["bytes"]) == viewer._maps and state["show"] == "looks"
+    assert state["_about"]["images"][0]["name"] == name
+
+def test_what_a_cell_keeps():
+    viewer = viewer_of(one=picture(0), two=picture(1))
+    data, about = viewer._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert about["image/png"]["alt"] == data["text/plain"] == viewer.alt
+
+def test_a_model_without_prompts_has_fewer_views():
+    model = build_model(Config.load("emoji", semantic_proxies="none", num_prompts=0), 2)
+    viewer = AttentionViewer(model, picture(0))
+    assert list(viewer._about["shows"]) == ["without", "rollout"]
+    assert viewer.static().data[:4] == b"\x89PNG"
