@@ -144,18 +144,20 @@ def from_bytes(viewer, image, prompt):
 def test_bytes_of_the_viewer():
     "A number that the browser shows is off by less than 1/500 of its map's largest."
     viewer = viewer_of(one=picture(0), two=picture(1))
-    for viewer.prompts in viewer.payload["passes"]:
-        for viewer.block in range(6):
-            for viewer.head in range(4):
-                for viewer.prompt in range(viewer._about["passes"][viewer.prompts]["prompts"][viewer.block]):
+    for name, place in viewer._about["passes"].items():
+        for block, prompts in enumerate(place["prompts"]):
+            for head in range(4):
+                for prompt in range(prompts):
+                    viewer.prompts, viewer.block, viewer.head, viewer.prompt = name, block, head, prompt
                     true = viewer.map(1, "takes")
-                    assert np.abs(from_bytes(viewer, 1, viewer.prompt) - true).max() <= true.max()/500
+                    assert np.abs(from_bytes(viewer, 1, prompt) - true).max() <= true.max()/500
 
 def test_maps_add_up():
     viewer = viewer_of(one=picture(0))
     viewer.prompts, viewer.block = "shared prompts", 1
     whole, total = viewer.map(show="takes"), 0
-    for viewer.prompt in range(viewer._about["passes"]["shared prompts"]["prompts"][1]):
+    for prompt in range(viewer._about["passes"]["shared prompts"]["prompts"][1]):
+        viewer.prompt = prompt
         total = total + viewer.map(show="takes")
     assert np.allclose(whole, total, atol=1e-6)
     with pytest.raises(ValueError, match="class 'dragon' is no training class"):
