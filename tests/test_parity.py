@@ -57,7 +57,7 @@ def model_of(g, bug_compatible=False):
 
 def _break_adapter_blocks(model):
     "What the published code makes of blocks with an adapter: 12 heads, no bias of queries, keys and values, LayerNorm eps 1e-5."
-    for l in model.backbone.beside:
+    for l in model.backbone.adapters:
         block = model.backbone.vit.blocks[int(l)]
         block.attn.num_heads, block.attn.head_dim = 12, block.attn.attn_dim//12
         block.attn.scale = block.attn.head_dim**-.5

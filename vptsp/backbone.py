@@ -33,7 +33,7 @@ def insert_and_drop(
     if prompts.ndim == 2: prompts = prompts.expand(len(x), -1, -1)
     return block(torch.cat([prompts, x], 1))[:, prompts.shape[1]:]
 
-# %% ../nbs/07_backbone.ipynb #e96be9a8
+# %% ../nbs/07_backbone.ipynb #d2b26578
 def takes_keys_and_values(block): # -> bool
     "Whether `block` is plain pre-norm softmax attention, for which `attend` is exact."
     return type(block) is Block and type(block.attn) is Attention and block.attn.gate is None
@@ -44,7 +44,7 @@ def attend(
     prompts=None, # (p, d) shared, or (g, p, d) grouped, or None
     index=None, # group of each image, (b,); None means image i has group i
     keep=None, # how many leading tokens are wanted; None for all
-    beside=None, # module (x1, mlp output) -> tensor that is added, as an adapter is
+    adapter=None, # module (x1, mlp output) -> tensor that is added, as an adapter is
 ): # -> (b, keep or n, d)
     "The block's output at the image tokens when prompts serve as further keys and values."
     a, b, normed = block.attn, len(x), block.norm1(x)
@@ -71,9 +71,9 @@ def attend(
     out = a.norm(out.transpose(1, 2).flatten(2))
     x = x[:, first] + block.drop_path1(block.ls1(a.proj_drop(a.proj(out))))
     m = block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
-    return x + m if beside is None else x + m + beside(x, m)
+    return x + m if adapter is None else x + m + adapter(x, m)
 
-# %% ../nbs/07_backbone.ipynb #cdcdd7f8
+# %% ../nbs/07_backbone.ipynb #16ebc0bb
 class BackboneError(ValueError):
     "A backbone that cannot be made or used. The message says what is missing and what would do."
 
@@ -95,7 +95,7 @@ class Backbone(nn.Module):
         self.vit, self.pool, self.checkpointing, self.frozen = vit, pool, checkpointing, True
         self.width, self.depth = vit.embed_dim, len(vit.blocks)
         self.num_pooled = 2 if pool == "token" and getattr(vit, "dist_token", None) is not None else 1
-        self.beside = nn.ModuleDict()                                  # block -> adapter, filled by the tuning module
+        self.adapters = nn.ModuleDict()                                # block -> adapter, filled by the tuning module
         self.exact = [takes_keys_and_values(b) for b in vit.blocks]
         vit.requires_grad_(False)
         self.eval()
@@ -122,27 +122,28 @@ class Backbone(nn.Module):
         x, # tokens, (b, n, d), from `tokens`
         prompts=(), # one tensor a block, (p, d) or (g, p, d), or None; a short list leaves the later blocks bare
         index=None, # with grouped prompts, group of each image, (b,)
+        adapted=True, # False leaves the adapters out
     ): # -> pooled features, (b, t, d)
         "All blocks, the final norm and the pooling."
         keep = self.num_pooled if self.pool == "token" else None
         for i in range(self.depth):
             p = prompts[i] if i < len(prompts) else None
-            step = partial(self._block, i, keep=keep if i == self.depth - 1 else None)
+            step = partial(self._block, i, keep=keep if i == self.depth - 1 else None, adapted=adapted)
             x = checkpoint(step, x, p, index, use_reentrant=False) if self.checkpointing and torch.is_grad_enabled() else step(x, p, index)
         x = self.vit.norm(x)
         x = x[:, self.vit.num_prefix_tokens:].mean(1, keepdim=True) if self.pool == "avg" else x[:, :self.num_pooled]
         return self.vit.fc_norm(x)
 
-    def _block(self, i, x, prompts, index, keep):
-        block, beside = self.vit.blocks[i], self.beside[str(i)] if str(i) in self.beside else None
-        if self.exact[i]: return attend(block, x, prompts, index, keep, beside)
-        if beside is not None: raise BackboneError(f"block {i} is a {type(block).__name__}: adapters need timm's plain Block.")
+    def _block(self, i, x, prompts, index, keep, adapted=True):
+        block, adapter = self.vit.blocks[i], self.adapters[str(i)] if adapted and str(i) in self.adapters else None
+        if self.exact[i]: return attend(block, x, prompts, index, keep, adapter)
+        if adapter is not None: raise BackboneError(f"block {i} is a {type(block).__name__}: adapters need timm's plain Block.")
         if prompts is None or not prompts.shape[-2]: return block(x)
         return insert_and_drop(block, x, prompts if prompts.ndim == 2 or index is None else prompts[index])
 
-    def forward(self, images, prompts=(), index=None): # -> pooled features, (b, t, d)
+    def forward(self, images, prompts=(), index=None, adapted=True): # -> pooled features, (b, t, d)
         "`run(tokens(images), ...)`."
-        return self.run(self.tokens(images), prompts, index)
+        return self.run(self.tokens(images), prompts, index, adapted)
 
 # %% ../nbs/07_backbone.ipynb #b9ffb5b9
 def bundled_vit(**kwargs): # -> VisionTransformer

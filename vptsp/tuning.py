@@ -41,7 +41,7 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
     def forward(self, weight): return weight + self.scale*self.B @ self.A
 
-# %% ../nbs/11_tuning.ipynb #3a10ad80
+# %% ../nbs/11_tuning.ipynb #239c5996
 def tune(backbone, cfg): # backbone: Backbone; cfg: Config
     "Make trainable what the settings say, adding adapters and low-rank updates. Raises `BackboneError` if a block cannot take them."
     backbone.vit.requires_grad_(cfg.tune == "full")
@@ -51,7 +51,7 @@ def tune(backbone, cfg): # backbone: Backbone; cfg: Config
     if cfg.adapter != "none":
         for l in range(max(backbone.depth - cfg.adapter_num_blocks, 0), backbone.depth):
             if not backbone.exact[l]: raise BackboneError(f"block {l} is a {type(backbone.vit.blocks[l]).__name__}: adapters need timm's plain Block.")
-            backbone.beside[str(l)] = Adapter(backbone.width, cfg.adapter_dim, cfg.adapter, cfg.adapter_norm, cfg.adapter_scale, cfg.adapter_init, cfg.feature_dropout)
+            backbone.adapters[str(l)] = Adapter(backbone.width, cfg.adapter_dim, cfg.adapter, cfg.adapter_norm, cfg.adapter_scale, cfg.adapter_init, cfg.feature_dropout)
     if cfg.lora_rank:
         for block in backbone.vit.blocks:
             if not hasattr(getattr(block, "attn", None), "qkv"): raise BackboneError(f"a {type(block).__name__} has no attn.qkv: LoRA needs it.")
@@ -59,7 +59,7 @@ def tune(backbone, cfg): # backbone: Backbone; cfg: Config
             parametrize.register_parametrization(block.attn.qkv, "weight", LowRank(rows, columns, cfg.lora_rank, cfg.lora_alpha))
     return backbone.train(backbone.training)
 
-# %% ../nbs/11_tuning.ipynb #8dbb1bba
+# %% ../nbs/11_tuning.ipynb #96fea954
 parts = ("prompts", "class_prompts", "accumulator", "heads", "biases", "proxy_bias", "adapters", "lora", "backbone") # in the order of reports
 
 def part_of(name): # name: of a parameter of the model; -> one of `parts`
@@ -69,7 +69,7 @@ def part_of(name): # name: of a parameter of the model; -> one of `parts`
     if name.startswith("proxies.accumulator."): return "accumulator"
     if name == "proxies.bias": return "proxy_bias"
     if name.startswith(("head.", "proxy_head.")): return "heads"
-    if name.startswith("backbone.beside."): return "adapters"
+    if name.startswith("backbone.adapters."): return "adapters"
     if ".parametrizations." in name and name.endswith((".A", ".B")): return "lora"
     return "biases" if "bias" in name else "backbone"
 
