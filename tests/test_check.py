@@ -8,7 +8,6 @@ from PIL import Image
 
 from vptsp.analysis.check import check_data
 from vptsp.readers import from_folder
-from vptsp.widgets.check import check_page
 
 
 def file_of(root, c, i): return Path(root)/f"class {c}"/f"{i}.png"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Where', 'DataCheck', 'check_data']
 
-# %% ../../nbs/26_analysis.check.ipynb #6ffc4310
+# %% ../../nbs/26_analysis.check.ipynb #c4523574
 import hashlib
 import os
 from collections import defaultdict
@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..data import ImageSet, RetrievalData
+from ..data import RetrievalData
 from ..files import DataError
+from ..images import ImageSet
 from ..metrics import neighbours
 
 # %% ../../nbs/26_analysis.check.ipynb #a801218e

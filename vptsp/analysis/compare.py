@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pixel_embeddings', 'Comparison', 'compare', 'Case', 'retrieval_cases']
 
-# %% ../../nbs/25_analysis.compare.ipynb #898f00c9
+# %% ../../nbs/25_analysis.compare.ipynb #b4a75027
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -19,10 +19,12 @@ from PIL import Image
 
 from ..callbacks import Progress
 from ..config import Config, methods
-from ..data import ImageSet, RetrievalData
+from ..data import RetrievalData
 from ..embedding import embed_images
+from ..images import ImageSet
 from ..metrics import rank, retrieval_metrics
-from ..training import Run, Trainer, definitions
+from ..runs import Run, definitions
+from ..training import Trainer
 
 # %% ../../nbs/25_analysis.compare.ipynb #b95ba791
 def pixel_embeddings(

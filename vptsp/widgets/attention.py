@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['attention_payload', 'AttentionViewer']
 
-# %% ../../nbs/33_widgets.attention.ipynb #2c2845da
+# %% ../../nbs/33_widgets.attention.ipynb #4d38c27b
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,16 +16,16 @@ from fastcore.basics import patch
 from PIL import Image
 
 from ..analysis.attention import attention_arrays
-from ..data import open_image
+from ..images import open_image
 from ..model import Model
-from ..pictures import colormap, data_uri, picture_name
+from ..pictures import PALETTE, colormap, data_uri, picture_name
 from .base import Widget
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# %% ../../nbs/33_widgets.attention.ipynb #47086fa3
+# %% ../../nbs/33_widgets.attention.ipynb #ae02ac96
 class _Rows:
     "Maps of N patches one under another; `add` says where the first of them stands."
     def __init__(self):
@@ -40,7 +40,7 @@ class _Rows:
 
 def _packed(
     arrays: dict,               # of `attention_arrays`
-) -> tuple[dict, bytes, tuple[int, int]]:  # pass -> where its maps are and what is small; bytes; rows as bytes, as floats
+) -> tuple[dict, bytes, tuple[int, int]]:  # pass -> where its maps are; bytes; rows of the two kinds
     """Bytes: the largest value of each map of prompts, float32; reads and rollouts, float32; maps of prompts, uint8,
     for each image and head what is taken from each prompt, then what each would look at."""
     maps, exact, places = _Rows(), _Rows(), {}
@@ -209,7 +209,7 @@ def shares(
     shares = self.payload["passes"][self.prompts]["shares"][self.block, self.left if image is None else image]
     return dict(zip(("prompts", "others", "patches"), (float(v) for v in _over_heads(self, shares))))
 
-# %% ../../nbs/33_widgets.attention.ipynb #5df94d69
+# %% ../../nbs/33_widgets.attention.ipynb #44f464e3
 def _where(viewer: AttentionViewer) -> str:
     "The chosen block, head and prompts, in words."
     head = "mean of heads" if viewer.head < 0 else f"head {viewer.head}"
@@ -259,7 +259,7 @@ def _draw_entropy(viewer: AttentionViewer, ax: "Axes") -> None:
     ax.set(xticks=range(entropy.shape[1]), yticks=range(entropy.shape[0]))
     ax.tick_params(labelsize=8)
     x, width = (-.5, entropy.shape[1]) if viewer.head < 0 else (viewer.head - .5, 1)
-    ax.add_patch(Rectangle((x, viewer.block - .5), width, 1, fill=False, ec="#d55e00", lw=2.5))
+    ax.add_patch(Rectangle((x, viewer.block - .5), width, 1, fill=False, ec=PALETTE[5], lw=2.5))
 
 def _figure(viewer: AttentionViewer) -> "Figure":
     "All views of the chosen block, head and prompt, and the map of entropy."
@@ -281,5 +281,6 @@ def _figure(viewer: AttentionViewer) -> "Figure":
     for ax in (*axes[:, -1], axes[-1, 0]): ax.remove()
     _draw_entropy(viewer, fig.add_subplot(axes[0, 0].get_gridspec()[:, -1]))
     even = 100/viewer._about["passes"][viewer.prompts]["keys"][viewer.block]
-    fig.suptitle(f"{picture_name(_where(viewer), 60)}; shares of attention, spread evenly {even:.1f}% a key", fontsize=9)
+    where = picture_name(_where(viewer), 60)
+    fig.suptitle(f"{where}; shares of attention, spread evenly {even:.1f}% a key", fontsize=9)
     return fig
