@@ -1,4 +1,5 @@
 "What `check_data` finds in a folder with one fault of each kind."
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,7 @@ def test_every_fault_is_found(spoilt):
     assert repr(found) == "\n".join(found.lines())
 
 def test_page_holds_names_as_text(spoilt):
+    importlib.import_module("vptsp.widgets.check")                         # draws a DataCheck
     found = check_data(spoilt, pixels)
     page = found.page()
     assert "<script>" not in page and "&lt;script&gt;" in page and "http" not in page

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# %% ../../nbs/34_widgets.live.ipynb #55a14c14
+# %% ../../nbs/34_widgets.live.ipynb #33249773
 _MARKS = {"circle": "o", "square": "s"}
 
 def _draw_panel(ax: "Axes", panel: dict) -> None:
@@ -46,7 +46,9 @@ def _draw_panel(ax: "Axes", panel: dict) -> None:
     if ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(-.02, .98), ncols=3, columnspacing=1,
                   handlelength=1.6, borderaxespad=0)
-    else: ax.text(.5, .5, panel["empty"], ha="center", transform=ax.transAxes, fontsize=8)
+    else:
+        ax.text(.5, .5, panel["empty"], ha="center", transform=ax.transAxes, fontsize=8)
+        ax.set_yticks([])
 
 def _figure(shown: list[dict]) -> "Figure":
     "Panels side by side, over whole epochs."
@@ -145,7 +147,7 @@ class Live(Callback):
 
     def _repr_mimebundle_(self, **kwargs): return self.widget._repr_mimebundle_(**kwargs)
 
-# %% ../../nbs/34_widgets.live.ipynb #46c8fadc
+# %% ../../nbs/34_widgets.live.ipynb #7942b6b9
 @patch
 def fit_prepare(self: Live, trainer: Any) -> None:
     self.begun, self.steps, self.stepping = time.time(), 0, 0.
@@ -174,7 +176,8 @@ def step_end(self: Live, trainer: Any, loss: torch.Tensor) -> None:
         self.drifts.append((t.step, *drift(self.start, t.model.proxies.current()[self.watched])))
     measuring = t.step % t.steps == 0 and _measured(t.cfg, t.epoch + 1)
     if measuring or now - self.drawn >= self.every:
-        self._show(t, "running", f"epoch {t.epoch + 1} of {t.cfg.epochs}, {'measuring' if measuring else self._pace(t)}")
+        what = "measuring" if measuring else self._pace(t)
+        self._show(t, "running", f"epoch {t.epoch + 1} of {t.cfg.epochs}, {what}")
 
 @patch
 def epoch_end(self: Live, trainer: Any, line: dict) -> None:
