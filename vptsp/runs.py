@@ -6,9 +6,10 @@
 __all__ = ['definitions', 'measure', 'measure_frozen', 'write_history', 'read_history', 'write_checkpoint', 'read_checkpoint',
            'take_up', 'Run']
 
-# %% ../nbs/15a_runs.ipynb #40f7c683
+# %% ../nbs/15a_runs.ipynb #1b5472a7
 import html
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,7 +216,15 @@ def _table(m: dict) -> str:
         rows.append(_row("td", [name, *(f"{figures[k]:.3f}" if k in figures else "" for k in names)]))
     return f"<table><caption>{caption}</caption>{''.join(rows)}</table>"
 
-# %% ../nbs/15a_runs.ipynb #14775946
+# %% ../nbs/15a_runs.ipynb #17e53a56
+def _varied(order: list[int], value: list[float], labels: list[int]) -> list[int]:
+    "`order`, but that among equal values each class comes once before any comes again."
+    times, key = Counter(), {}
+    for i in order:
+        key[i] = value[i], times[value[i], labels[i]]
+        times[value[i], labels[i]] += 1
+    return sorted(order, key=key.__getitem__)
+
 def _worst(
     run: Run,
     data: RetrievalData,
@@ -226,8 +235,9 @@ def _worst(
     in_gallery = (run.embed(gallery), gallery.labels) if gallery else (None, None)
     ranking = rank(run.embed(query), query.labels, *in_gallery, k=k)
     map_at_r = average_precision(ranking, ranking.relevant, ranking.relevant)
-    map_at_r[ranking.relevant == 0] = torch.inf              # nothing to find
-    worst = map_at_r.argsort(stable=True)[:n]
+    map_at_r[ranking.relevant == 0] = torch.inf          # nothing to find
+    worst = map_at_r.argsort(stable=True)
+    worst = torch.tensor(_varied(worst.tolist(), map_at_r.tolist(), query.labels.tolist())[:n])
     return worst, map_at_r[worst], ranking.ids[worst, :k], ranking.hit[worst, :k]
 
 def _picture(data: RetrievalData, worst, map_at_r, ids, hits) -> "Image":
