@@ -7,7 +7,7 @@ __all__ = ['image_files', 'sub_folders', 'first_folder', 'read_text', 'read_line
            'class_folders', 'split_classes', 'split_data', 'listed_data', 'from_folder', 'from_csv', 'from_pairs',
            'from_hf']
 
-# %% ../nbs/04_readers.ipynb #a2637b76
+# %% ../nbs/04_readers.ipynb #6e5f458d
 import csv
 import difflib
 import os
@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from .data import ImageSet, RetrievalData, open_image
+from .data import RetrievalData
 from .files import DataError
+from .images import ImageSet, open_image
 
 # %% ../nbs/04_readers.ipynb #d0eaf71f
 _suffixes = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -269,9 +270,10 @@ def from_pairs(
     if labels is None: labels = [pairs[i][1] for i in range(len(pairs))]
     return _from_items(_Items(pairs, 0), labels, getattr(pairs, "classes", None), split, name)
 
-# %% ../nbs/04_readers.ipynb #3b95b90c
+# %% ../nbs/04_readers.ipynb #5044f0ed
 def _from_hub(name: str, part: str):
-    try: import datasets as hub
+    try:
+        import datasets as hub
     except ImportError:
         message = "from_hf needs the datasets library: pip install datasets; or from_folder, from_csv."
         raise ImportError(message) from None
