@@ -1,12 +1,12 @@
 // The attention viewer: what prompts do in each block and head, over one or two images.
 import {AttentionNumbers} from "./attention_numbers.js";
-import {ACCENT, BOTH, KINDS, LOW, gradient, scale} from "./colours.js";
+import {ACCENT, BOTH, LOW, PALETTE, gradient, scale} from "./colours.js";
 import {asRoot, make} from "./dom.js";
 import {range} from "./typed.js";
 
 const SIDE = 288;         // pixels of a picture
 const BARS = 48;          // and of the bars below it
-const CHOSEN = KINDS.semantic.colour;
+const CHOSEN = PALETTE[5];  // vermilion, beside the accent's blue
 const TRAITS = [
   "left", "right", "block", "head", "prompts", "prompt", "show", "patch", "strength"
 ];
