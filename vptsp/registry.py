@@ -22,7 +22,7 @@ def nearest(
     "The one of `names` that was probably meant."
     return next(iter(difflib.get_close_matches(str(name), list(names), 1)), None)
 
-# %% ../nbs/01a_registry.ipynb #bd6caab0
+# %% ../nbs/01a_registry.ipynb #1bdae859
 Entry = TypeVar("Entry")
 
 class Registry(Mapping[str, Entry]):
@@ -46,9 +46,9 @@ class Registry(Mapping[str, Entry]):
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self.builtin or name in self._all()
 
-    def __iter__(self) -> Iterator[str]: return iter(self._all())
+    def __iter__(self) -> Iterator[str]: return iter(dict.fromkeys([*self.builtin, *self._all()]))
 
-    def __len__(self) -> int: return len(self._all())
+    def __len__(self) -> int: return len(list(iter(self)))
 
     def get(self, name: str, default: Any = None) -> Any: return self[name] if name in self else default
 
