@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Head', 'NoHead', 'Output', 'Model', 'build_model', 'current_names', 'from_published_name', 'load_published']
 
-# %% ../nbs/12_model.ipynb #419d9747
+# %% ../nbs/12_model.ipynb #d733b3f7
 import hashlib, html, json, re, warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from . import __version__
-from .backbone import Backbone, BackboneError, load_vit
+from .backbone import Backbone, BackboneError
 from .config import Config, ConfigError
 from .data import eval_transform, train_transform
 from .files import write_text
+from .pretrained import load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import GRUAccumulator, MeanAccumulator, SemanticProxies, group_by_class
 from .tuning import trainable_by_part, tune
