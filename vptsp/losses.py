@@ -144,7 +144,7 @@ def _proxy_nca(cfg: Config) -> ProxyNCALoss:
 def _norm_softmax(cfg: Config) -> NormSoftmaxLoss:
     return NormSoftmaxLoss(cfg.pos_alpha)
 
-# %% ../nbs/10_losses.ipynb #9448cbfa
+# %% ../nbs/10_losses.ipynb #176e3471
 class PairLoss(nn.Module):
     "A pair or tuple loss of pytorch-metric-learning, between embeddings and proxies."
     def __init__(
@@ -168,7 +168,7 @@ class PairLoss(nn.Module):
         return self.loss(embeddings.float(), labels, ref_emb=proxies.float(), ref_labels=proxy_labels)
 
 def _pair_loss(name: str, kwargs: dict[str, Any]) -> nn.Module:
-    from pytorch_metric_learning import losses as pair_losses       # takes a second, and most runs need none
+    from pytorch_metric_learning import losses as pair_losses  # takes a second, and most runs need none
     names = [n for n in dir(pair_losses) if n.endswith("Loss") and n[0].isupper()]
     if name not in names:
         near = nearest(name, [*losses, *names])
