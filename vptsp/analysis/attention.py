@@ -71,7 +71,7 @@ def block_prompts(
     tables, device = model.class_prompts.tables(), model.proxies.bias.device
     return [tables[str(l)][which].to(device) if n else None for l, n in enumerate(model.class_prompts.counts)]
 
-# %% ../../nbs/20_analysis.attention.ipynb #b1857f6d
+# %% ../../nbs/20_analysis.attention.ipynb #20e981b3
 class BlockAttention(NamedTuple):
     "Weights of one block. Keys are the block's prompts, then the tokens; each row sums to one."
     tokens: torch.Tensor   # what the tokens look at, (b, h, n, p + n)
@@ -96,7 +96,7 @@ def attention_maps(
                 message = f"block {l}: {e}"
                 raise BackboneError(message) from None
             n = 0 if p is None else len(p)
-            x = backbone._block(l, x, p, None, None)  # the model's own step, adapters included
+            x = backbone.run_block(l, x, p)  # the model's own step, adapters included
             maps.append(BlockAttention(w[:, :, n:], w[:, :, :n], x))
         return maps
     finally: model.train(training)

@@ -105,7 +105,7 @@ class LiveWidget(Widget):
         "A picture is kept only of what is over."
         return self.state["phase"] in ("done", "stopped", "failed") and bool(self.state["panels"])
 
-# %% ../../nbs/34_widgets.live.ipynb #a386a633
+# %% ../../nbs/34_widgets.live.ipynb #03a866f9
 class Live(Callback):
     "Bar, curves and stop button of a run. `payload` is what they show."
     stops = True
@@ -119,7 +119,12 @@ class Live(Callback):
         self.losses: list[tuple[int, float]] = []                  # (step, loss)
         self.fresh: list[tuple[int, torch.Tensor]] = []            # the same since it was drawn, on the device
         self.drifts: list[tuple[int, float, float, float]] = []    # (step, quartiles)
-        self.start: torch.Tensor | None = None                     # proxies when training began
+        self.watched = torch.empty(0, dtype=torch.long)            # classes whose drift is taken
+        self.start: torch.Tensor | None = None                     # their proxies when training began
+        self.begun = self.mark = 0.                                # when `fit` was called; when the last step ended
+        self.steps, self.stepping = 0, 0.                          # taken in this `fit`, and their seconds
+        self.measured: list[float] = []                            # seconds of each measurement
+        self.handle: Any = None                                    # of the output, to put the last picture in
         self.payload: dict = dict(_BEFORE)
         self.widget = LiveWidget(state=self.payload, kernel=_kernel_id())
 
@@ -147,11 +152,10 @@ class Live(Callback):
 
     def _repr_mimebundle_(self, **kwargs): return self.widget._repr_mimebundle_(**kwargs)
 
-# %% ../../nbs/34_widgets.live.ipynb #7942b6b9
+# %% ../../nbs/34_widgets.live.ipynb #536026fa
 @patch
 def fit_prepare(self: Live, trainer: Any) -> None:
-    self.begun, self.steps, self.stepping = time.time(), 0, 0.
-    self.measured: list[float] = []  # seconds of each measurement
+    self.begun, self.steps, self.stepping, self.measured = time.time(), 0, 0., []
     self.handle = display(self, display_id=True)
     self._show(trainer, "running", "measuring the frozen backbone" if trainer.frozen is None else "preparing")
 

@@ -32,7 +32,7 @@ from ..runs import Run
 from .base import page, script, sprite, style
 from .explorer import payload
 
-# %% ../../nbs/35_widgets.report.ipynb #acbe2ba4
+# %% ../../nbs/35_widgets.report.ipynb #82c2bb50
 def _table_row(comparison: Comparison, row: dict, top: float) -> str:
     "A method's row, with a bar for its R@1."
     recall = f"<i style='width:{100*row['R@1']/top:.1f}%'></i><b>{100*row['R@1']:.1f}</b>"
@@ -40,14 +40,16 @@ def _table_row(comparison: Comparison, row: dict, top: float) -> str:
     return (f"<tr><td>{html.escape(comparison.title(row['method']))}</td><td class='bar'>{recall}</td>"
             + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
 
-@patch
-def _repr_html_(self: Comparison) -> str:
+def _table(comparison: Comparison) -> str:
     "The rows as a table."
-    top = max((row["R@1"] for row in self.rows), default=0) or 1.
+    top = max((row["R@1"] for row in comparison.rows), default=0) or 1.
     names = ["method", "R@1, %", "MAP@R, %", "trained parameters", "seconds"]
     head = "<tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
-    rows = "".join(_table_row(self, row, top) for row in self.rows)
+    rows = "".join(_table_row(comparison, row, top) for row in comparison.rows)
     return f"<table class='vptsp'><style>{style('comparison.css')}</style>{head}{rows}</table>"
+
+@patch
+def _repr_html_(self: Comparison) -> str: return _table(self)
 
 # %% ../../nbs/35_widgets.report.ipynb #6ed630ac
 def _figure(comparison: Comparison) -> Any:
@@ -76,7 +78,7 @@ def _curves(comparison: Comparison) -> str:
     options = dict(displaylogo=False, modeBarButtonsToRemove=["sendChartToCloud"], responsive=True)
     return _figure(comparison).to_html(full_html=False, include_plotlyjs=True, config=options, div_id="curves")
 
-# %% ../../nbs/35_widgets.report.ipynb #a945cc1d
+# %% ../../nbs/35_widgets.report.ipynb #e354f4ed
 def _test_images(
     data: RetrievalData,
     most: int,           # images; of more, a sample
@@ -87,8 +89,8 @@ def _test_images(
     if n > most:
         for name, images in sets.items():
             order = torch.randperm(len(images), generator=generator)[:max(1, len(images)*most//n)]
-            sets[name] = images.subset(order.sort().values)
-    return RetrievalData(data.name, ImageSet([], [], []), **sets)
+            sets[name] = images.subset(order.sort().values.tolist())
+    return RetrievalData(data.name, ImageSet([], [], []), sets["query"], sets.get("gallery"))
 
 def _test_study(
     run: Run,
@@ -163,7 +165,7 @@ def _cases(frozen: Run, run: Run, title: str) -> str:
     blocks = [f"<h3>{_KINDS[kind]}</h3>{_case_rows(cases, query, gallery, title)}" for kind, cases in found.items()]
     return f"<style>{rules}</style>{''.join(blocks)}"
 
-# %% ../../nbs/35_widgets.report.ipynb #3b8b736e
+# %% ../../nbs/35_widgets.report.ipynb #223f6bc5
 def _summary(comparison: Comparison, best: str) -> str:
     "What training bought, in a sentence."
     rows, about = {row["method"]: row for row in comparison.rows}, comparison.report()
@@ -199,7 +201,7 @@ def report_page(
 <style>{colours}{style("report.css")}</style>
 <h1>{name}: retrieval of classes never seen</h1>
 {_summary(c, best)}
-{c._repr_html_()}
+{_table(c)}
 {_conditions(c)}
 <h2>Training</h2>{_curves(c)}
 <h2>Map of the test images</h2><p class="note">{map_note}</p>{_map(runs[best], title)}
