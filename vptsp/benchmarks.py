@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['benchmarks', 'datasets', 'Benchmark', 'register_benchmark', 'load_emoji', 'load_dataset', 'ks_of']
 
-# %% ../nbs/05_benchmarks.ipynb #b19da6e8
+# %% ../nbs/05_benchmarks.ipynb #33512fe1
 import csv
 import hashlib
 import json
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import torch
 
-from .data import ImageSet, RetrievalData, Sheet
+from .data import RetrievalData
 from .files import DataError, bundled_folder, checked_file
-from .readers import Row, class_folders, first_folder, image_set, listed_data, listed_image, read_lines, split_data
+from .images import ImageSet, Sheet
+from .readers import Row, class_folders, first_folder, listed_data, listed_image, read_lines, split_data
 from .registry import Registry
 
 # %% ../nbs/05_benchmarks.ipynb #84d84ba6

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['train_transform', 'eval_transform', 'ClassBalancedSampler', 'train_loader', 'eval_loader']
 
-# %% ../nbs/06_loaders.ipynb #8834de85
+# %% ../nbs/06_loaders.ipynb #a4268359
 import itertools
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms as T
 
 from .config import Config
-from .data import ImageSet
 from .files import DataError
+from .images import ImageSet
 
 # %% ../nbs/06_loaders.ipynb #9d7b836c
 def train_transform(
@@ -38,14 +38,15 @@ def eval_transform(
     "Shorter side to `resize`, centre crop of `image_size`."
     return T.Compose([T.Resize(cfg.resize), T.CenterCrop(cfg.image_size), T.ToTensor(), T.Normalize(mean, std)])
 
-# %% ../nbs/06_loaders.ipynb #2b33e8ac
+# %% ../nbs/06_loaders.ipynb #7b5be24a
 def _deal(items: Sequence[int], n: int, rng: random.Random) -> Iterator[list[int]]:
-    "`n` of the items at a time: all of them come before any comes again, and none twice in a hand that they suffice for."
+    "`n` of the items at a time: all come before any comes again, and none twice in a hand that they suffice for."
     left: list[int] = []
     while True:
         hand, left = left[:n], left[n:]
         while len(hand) < n:
-            pack = sorted(rng.sample(items, len(items)), key=hand.__contains__)  # what is in the hand already comes last
+            pack = rng.sample(items, len(items))
+            pack.sort(key=hand.__contains__)  # what is in the hand already comes last
             missing = n - len(hand)
             hand, left = hand + pack[:missing], pack[missing:]
         yield hand
@@ -111,7 +112,7 @@ def _check_batch(c: int, n: int, b: int, k: int, world_size: int) -> None:
         message = f"{b//k} classes a batch do not divide among {world_size} processes: change batch_size."
     if message: raise DataError(message)
 
-# %% ../nbs/06_loaders.ipynb #d266f9b2
+# %% ../nbs/06_loaders.ipynb #da163216
 def _ignore_interrupts(worker: int) -> None:
     "An interrupt goes to every process; what it means is the main one's business."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -119,11 +120,11 @@ def _ignore_interrupts(worker: int) -> None:
 class _Loader(DataLoader):
     "Bytes from the workers; ToTensor and Normalize here, an image at a time."
     def __init__(self, images: ImageSet, transform: T.Compose, mean: Sequence[float], std: Sequence[float], **options):
-        self.mean, self.std = (np.float32(v).reshape(3, 1, 1) for v in (mean, std))
+        self.mean, self.std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
         to_bytes = T.Compose([*transform.transforms[:-2], T.PILToTensor()])
         super().__init__(images.with_transform(to_bytes), worker_init_fn=_ignore_interrupts, **options)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator:  # pyright: ignore[reportIncompatibleMethodOverride]
         for pixels, labels in super().__iter__():
             floats = torch.empty(pixels.shape)
             for image, out in zip(pixels.numpy(), floats.numpy()):
