@@ -174,11 +174,11 @@ def _cached(data: RetrievalData, folder: Path, side: int, progress: str | None) 
     sets = {part: decoded(part, images) for part, images in data.sets.items()}
     return RetrievalData(data.name, **sets, sha256=data.sha256)
 
-# %% ../nbs/03_data.ipynb #4963d099
+# %% ../nbs/03_data.ipynb #18fdd48c
 __getattr__ = moved("vptsp.data", {
     "files": "bundled_folder checked_file",
     "images": "open_image Sheet",
-    "readers": "from_folder from_csv from_pairs from_hf",
+    "readers": "from_folder from_csv from_pairs from_hf _images _folders",
     "benchmarks": "load_emoji load_dataset datasets",
     "loaders": "train_transform eval_transform ClassBalancedSampler train_loader eval_loader",
 })

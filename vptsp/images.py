@@ -146,18 +146,18 @@ def _of_classes(images: ImageSet, classes: list[int]) -> ImageSet:
     names = [images.classes[c] for c in classes]
     return ImageSet(some.sources, labels, names, some.sheet, some.about, some.transform)
 
-# %% ../nbs/02a_images.ipynb #5aa5acc2
+# %% ../nbs/02a_images.ipynb #e7c24e65
 def _some_classes(images: ImageSet, classes: int | Sequence[int]) -> list[int]:
     "Numbers of classes: those given, or so many, evenly over all."
     if not isinstance(classes, int): return list(classes)
-    return np.linspace(0, len(images.classes) - 1, classes).astype(int).tolist()
+    return ((np.arange(classes) + .5)*len(images.classes)/classes).astype(int).tolist()
 
 def _show_classes(column, title: str, images: ImageSet, classes: list[int], each: int, side: int) -> None:
     "Draw a row a class into a subfigure of matplotlib."
     rows = column.subplots(len(classes), 1, squeeze=False)[:, 0]
     for ax, c in zip(rows, classes):
         ids = (images.labels == c).nonzero()[:each, 0]
-        tile_row(ax, images.thumbnails(ids, side), title=picture_name(images.classes[c], 20), slots=each)
+        tile_row(ax, list(images.thumbnails(ids.tolist(), side)), title=picture_name(images.classes[c], 20), slots=each)
     column.suptitle(title, fontsize=10)
 
 def show_classes(
@@ -171,7 +171,7 @@ def show_classes(
     sets = {"": images} if isinstance(images, ImageSet) else dict(images)
     shown = [_some_classes(one_set, classes) for one_set in sets.values()]
     width, height = len(sets)*(each*side/80 + 1.5), max(map(len, shown))*side/80 + .3*any(sets)
-    figure = plt.figure(figsize=(width, height), layout="constrained")
+    figure = plt.figure(figsize=(width, height), dpi=80, layout="constrained")
     columns = figure.subfigures(1, len(sets), squeeze=False)[0]
     for column, (title, one_set), numbers in zip(columns, sets.items(), shown):
         _show_classes(column, title, one_set, numbers, each, side)

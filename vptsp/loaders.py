@@ -112,7 +112,7 @@ def _check_batch(c: int, n: int, b: int, k: int, world_size: int) -> None:
         message = f"{b//k} classes a batch do not divide among {world_size} processes: change batch_size."
     if message: raise DataError(message)
 
-# %% ../nbs/06_loaders.ipynb #d266f9b2
+# %% ../nbs/06_loaders.ipynb #da163216
 def _ignore_interrupts(worker: int) -> None:
     "An interrupt goes to every process; what it means is the main one's business."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -120,11 +120,11 @@ def _ignore_interrupts(worker: int) -> None:
 class _Loader(DataLoader):
     "Bytes from the workers; ToTensor and Normalize here, an image at a time."
     def __init__(self, images: ImageSet, transform: T.Compose, mean: Sequence[float], std: Sequence[float], **options):
-        self.mean, self.std = (np.float32(v).reshape(3, 1, 1) for v in (mean, std))
+        self.mean, self.std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
         to_bytes = T.Compose([*transform.transforms[:-2], T.PILToTensor()])
         super().__init__(images.with_transform(to_bytes), worker_init_fn=_ignore_interrupts, **options)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator:  # pyright: ignore[reportIncompatibleMethodOverride]
         for pixels, labels in super().__iter__():
             floats = torch.empty(pixels.shape)
             for image, out in zip(pixels.numpy(), floats.numpy()):

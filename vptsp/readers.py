@@ -22,7 +22,7 @@ from .data import RetrievalData
 from .files import DataError
 from .images import ImageSet, open_image
 
-# %% ../nbs/04_readers.ipynb #d0eaf71f
+# %% ../nbs/04_readers.ipynb #48f1f1e9
 _suffixes = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 def image_files(folder: Path) -> list[Path]:
@@ -32,6 +32,8 @@ def image_files(folder: Path) -> list[Path]:
 def sub_folders(folder: Path) -> list[Path]:
     "The folders directly in a folder, sorted, without hidden ones."
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+_images, _folders = image_files, sub_folders  # old names, until 0.2
 
 def first_folder(
     root: str | Path,
@@ -74,7 +76,7 @@ def listed_image(
         raise DataError(message)
     return path
 
-# %% ../nbs/04_readers.ipynb #56acd45c
+# %% ../nbs/04_readers.ipynb #8662ee8c
 class Row(NamedTuple):
     "An image and its class."
     source: Any                     # path, or number of a tile
@@ -83,7 +85,7 @@ class Row(NamedTuple):
 
 def image_set(
     rows: Sequence[Row],
-    classes: Sequence[str] | None = None,  # names in the order of their numbers; by default sorted
+    classes: list[str] | None = None,  # names in the order of their numbers; by default sorted
 ) -> ImageSet:
     "A set of the rows' images. Super-classes go to its column `super`."
     if classes is None: classes = sorted({r.class_name for r in rows})
@@ -223,7 +225,7 @@ def from_csv(
         raise DataError(message)
     return listed_data(path.stem, train, query, rows_for("gallery") or None)
 
-# %% ../nbs/04_readers.ipynb #82c97e56
+# %% ../nbs/04_readers.ipynb #20877b23
 class _Items:
     "Images that are fetched from a sequence when they are asked for."
     def __init__(self, items: Sequence, image: int | str):
@@ -241,7 +243,7 @@ def _class_names(labels: list, names: Sequence[str] | None, name: str) -> list[s
     if not all(0 <= label < len(names) for label in labels):
         message = f"{name}: a label lies outside its {len(names)} class names."
         raise DataError(message)
-    return [names[label] for label in labels]
+    return [str(names[label]) for label in labels]
 
 def _from_items(
     items: _Items,
@@ -270,10 +272,10 @@ def from_pairs(
     if labels is None: labels = [pairs[i][1] for i in range(len(pairs))]
     return _from_items(_Items(pairs, 0), labels, getattr(pairs, "classes", None), split, name)
 
-# %% ../nbs/04_readers.ipynb #5044f0ed
+# %% ../nbs/04_readers.ipynb #38ca4cd9
 def _from_hub(name: str, part: str):
     try:
-        import datasets as hub
+        import datasets as hub  # pyright: ignore[reportMissingImports]
     except ImportError:
         message = "from_hf needs the datasets library: pip install datasets; or from_folder, from_csv."
         raise ImportError(message) from None
