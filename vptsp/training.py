@@ -214,7 +214,7 @@ def _fingerprint(self: Trainer) -> str | None:
     tuned = {name.removeprefix("backbone.vit.") for name in self.model.tuned_state()}
     return backbone.fingerprint(tuned) if backbone.frozen else None
 
-# %% ../nbs/16_training.ipynb #b11cacf6
+# %% ../nbs/16_training.ipynb #fc3add8c
 def _random_state(device: torch.device) -> tuple:
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
@@ -222,6 +222,7 @@ def _set_random_state(state: tuple, device: torch.device) -> None:
     torch.set_rng_state(state[0])
     if device.type == "cuda": torch.cuda.set_rng_state(state[1], device)
 
+# %% ../nbs/16_training.ipynb #b09a4af3
 @patch
 def _train_epoch(self: Trainer) -> None:
     "An epoch, or the rest of one that was stopped."
@@ -247,6 +248,7 @@ def _train_epoch(self: Trainer) -> None:
                 raise Stopped
     self._end_epoch(so_far)
 
+# %% ../nbs/16_training.ipynb #b89406a4
 @patch
 def _end_epoch(self: Trainer, so_far: _SoFar) -> None:
     "Measure, where the settings ask for it; write the epoch down."
