@@ -6,11 +6,11 @@
 __all__ = ['definitions', 'measure', 'measure_frozen', 'write_history', 'read_history', 'write_checkpoint', 'read_checkpoint',
            'take_up', 'Run']
 
-# %% ../nbs/15a_runs.ipynb #95b73afe
+# %% ../nbs/15a_runs.ipynb #681646a4
 import html
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,12 +41,13 @@ def definitions(data: RetrievalData) -> str:
     return ("leave-one-out by cosine, the query itself excluded; R = other images of its class; "
             "'(published code)' counts the query itself; last epoch")
 
-# %% ../nbs/15a_runs.ipynb #db12fd8d
+# %% ../nbs/15a_runs.ipynb #64df19d8
 def measure(
     embed: Model | Callable[[torch.Tensor], torch.Tensor],  # a model; or from (b, 3, h, w) to (b, e)
     data: RetrievalData,
-    cfg: Config | None = None,                 # sizes and workers; this and the next two for a function
-    mean=None, std=None,                       # of the backbone
+    cfg: Config | None = None,                 # sizes and workers; this and the next two are for a function
+    mean: Sequence[float] | None = None,       # of the three channels, as the backbone expects
+    std: Sequence[float] | None = None,
     device: torch.device | str | None = None,  # None for the model's; of a function, the CPU
     progress: str | None = None,               # text of a progress bar, None for none
     clustering: bool = False,                  # NMI and F1 as well
