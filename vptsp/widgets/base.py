@@ -166,7 +166,7 @@ def sprite(
         return np.frombuffer(_webp(_sheet(study, side, across, progress), most), np.uint8)
     return kept_array(cache, (study.sha256, side, most, n), make).tobytes(), side, across
 
-# %% ../../nbs/30_widgets.base.ipynb #83e4dde1
+# %% ../../nbs/30_widgets.base.ipynb #f9ef5f0e
 class Widget(anywidget.AnyWidget):
     """A payload in, a page or a picture out.
 
@@ -201,7 +201,7 @@ class Widget(anywidget.AnyWidget):
         added = set(self.trait_names(sync=True)) - _base_traits
         return self.get_state(sorted(added))
 
-    def _drawn(self) -> tuple[bytes | None, str]:
+    def _try_picture(self) -> tuple[bytes | None, str]:
         "The picture as a PNG file, or None; and why there is none."
         if not self._has_picture(): return None, ""
         try:
@@ -220,7 +220,7 @@ class Widget(anywidget.AnyWidget):
         path: str | Path,  # of an .html file
     ) -> Path:             # the same
         "The widget as it stands, as one page that needs neither kernel nor network."
-        picture, _ = self._drawn()
+        picture, _ = self._try_picture()
         text = page(self.title, str(self._esm), str(self._css), self._page_state(), picture, self.alt)
         write_text(path, text)
         return Path(path)
@@ -229,7 +229,7 @@ class Widget(anywidget.AnyWidget):
         "The widget, and its picture for whoever has no kernel."
         bundle = super()._repr_mimebundle_(**kwargs)
         data, about = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        picture, why = self._drawn()
+        picture, why = self._try_picture()
         data = {**data, "text/plain": f"{self.alt}; {why}" if why else self.alt}
         if picture is None: return data, about
         data["image/png"] = base64.b64encode(picture).decode()
