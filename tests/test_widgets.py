@@ -112,7 +112,7 @@ def test_names_in_a_page_are_text():
 
 def test_a_page_fetches_nothing_and_holds_bytes_once():
     text = page("title", script("explorer.js"), style("explorer.css"), {"sprite": bytes(30_000)}, bytes(3000))
-    assert not re.search(r'(src|href)="(?!data:)|@import|url\((?!data:)', text)
+    assert not re.search(r'(src|href)="(?!data:)|@import|url\((?!data:)|https?:|fetch', text)
     assert len(text) < 44_000 + len(script("explorer.js")) + len(style("explorer.css")) + 4000
 
 def test_a_page_refuses_what_is_no_json():

@@ -2,7 +2,8 @@ import "./dom.mjs";
 import assert from "node:assert/strict";
 import {test} from "node:test";
 import {RIGHT} from "../../vptsp/widgets/static/colours.js";
-import {asRoot, button, make, svg} from "../../vptsp/widgets/static/dom.js";
+import {asRoot, button, make} from "../../vptsp/widgets/static/dom.js";
+import {svg} from "../../vptsp/widgets/static/svg.js";
 
 test("properties are set as such, all else as attributes", () => {
   const element = make("div", {textContent: "a name", "aria-label": "words"});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {PointGrid, disc, inside, star} from "../../vptsp/widgets/static/geometry.js";
+import {PointGrid, STAR, disc, inside} from "../../vptsp/widgets/static/geometry.js";
 
 const square = [[0, 0], [10, 0], [10, 10], [0, 10]];
 
@@ -19,10 +19,10 @@ test("a disc is round and has its middle", () => {
   assert.equal(disc(0, 100).length, 1);
 });
 
-test("a star has its first point above", () => {
-  const points = star(0, 0, 2);
-  assert.equal(points.length, 10);
-  assert.ok(Math.abs(points[0][0]) < 1e-9 && Math.abs(points[0][1] + 2) < 1e-9);
+test("a star has five points, the first above", () => {
+  const sizes = STAR.map(({x, y}) => +Math.hypot(x, y).toFixed(6));
+  assert.deepEqual(sizes, [1, .42, 1, .42, 1, .42, 1, .42, 1, .42]);
+  assert.ok(Math.abs(STAR[0].x) < 1e-9 && Math.abs(STAR[0].y + 1) < 1e-9);
 });
 
 // A sequence of numbers between 0 and 1 that is the same every time.

@@ -1,5 +1,5 @@
 // Charts of lines in SVG: scales, ticks, and what is drawn between them.
-import {svg} from "./dom.js";
+import {svg} from "./svg.js";
 
 // A function that takes [low, high] to [from, to].
 export function linear(low, high, from, to) {

@@ -1,7 +1,6 @@
 // Elements with attributes and children. Names from data only ever become text, never markup.
 import {ACCENT, RIGHT, WRONG} from "./colours.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const TAKES_KEYS = ["button", "canvas", "input", "select"];  // JupyterLab would take their keys
 const NO_PROPERTY = ["list", "width", "height"];             // read-only, or better as attributes
 
@@ -12,13 +11,6 @@ export function make(tag, attributes = {}, ...children) {
     else element.setAttribute(name, value);
   }
   if (TAKES_KEYS.includes(tag)) element.dataset.lmSuppressShortcuts = "true";
-  element.append(...children);
-  return element;
-}
-
-export function svg(tag, attributes = {}, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
 }

@@ -1,7 +1,7 @@
 // The map of the explorer: points and proxies on two canvases, and the hands that move them.
 import {NONE, PALETTE, named, rgb, scale} from "./colours.js";
 import {make} from "./dom.js";
-import {PointGrid, disc, inside, star} from "./geometry.js";
+import {PointGrid, STAR, disc, inside} from "./geometry.js";
 import {which} from "./typed.js";
 
 const REACH = 10;     // pixels from the pointer to an image that it still points at
@@ -202,7 +202,8 @@ export class StudyMap {
       const y = Math.round(bottom - places[2 * i + 1] * span);
       if (x < reach || y < reach || x >= width - reach || y >= height - reach) continue;
       const middle = y * width + x;
-      for (let d = 0; d < offsets.length; d++) pixels[middle + offsets[d]] = ink[i];
+      const colour = ink[i];
+      for (let d = 0; d < offsets.length; d++) pixels[middle + offsets[d]] = colour;
     }
   }
 
@@ -280,7 +281,7 @@ export class StudyMap {
       context.strokeStyle = full ? background : colour;
       context.fillStyle = full ? colour : background;
       context.beginPath();
-      for (const [a, b] of star(x, y, radius)) context.lineTo(a, b);
+      for (const corner of STAR) context.lineTo(x + radius * corner.x, y + radius * corner.y);
       context.closePath();
       context.fill();
       context.stroke();

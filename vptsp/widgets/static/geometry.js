@@ -22,14 +22,12 @@ export function disc(radius, width) {
   return offsets;
 }
 
-// Corners of a star with five points around (x, y).
-export function star(x, y, radius) {
-  return Array.from({length: 10}, (_, i) => {
-    const length = i % 2 ? radius * .42 : radius;
-    const angle = Math.PI * i / 5 - Math.PI / 2;
-    return [x + length * Math.cos(angle), y + length * Math.sin(angle)];
-  });
-}
+// Corners of a star with five points, the first above, in a circle of radius 1 around (0, 0).
+export const STAR = Array.from({length: 10}, (_, i) => {
+  const length = i % 2 ? .42 : 1;
+  const angle = Math.PI * i / 5 - Math.PI / 2;
+  return {x: length * Math.cos(angle), y: length * Math.sin(angle)};
+});
 
 // Points sorted into the cells of a screen, so that the nearest is found among few.
 export class PointGrid {

@@ -1,7 +1,8 @@
 // The inspector: a table of all proxies, and a page for each.
 import {horizontal, linear, marker, polyline, text} from "./charts.js";
 import {ACCENT, KINDS} from "./colours.js";
-import {asRoot, button, make, svg} from "./dom.js";
+import {asRoot, button, make} from "./dom.js";
+import {svg} from "./svg.js";
 import {TileSheet} from "./tiles.js";
 import {range} from "./typed.js";
 

@@ -1,6 +1,7 @@
 // A run as it trains: a bar, curves, and a button that stops it.
 import {band, horizontal, linear, marker, padded, polyline, text, ticks} from "./charts.js";
-import {asRoot, make, svg} from "./dom.js";
+import {asRoot, make} from "./dom.js";
+import {svg} from "./svg.js";
 
 const CHART = {width: 360, height: 220, left: 46, right: 12, top: 46, bottom: 34};
 const MOST_MARKS = 40;    // points of a line that are marked one by one
