@@ -231,9 +231,10 @@ def _add_search(commands: Commands) -> None:
     c.add_argument("--json", action="store_true")
     _add_weights(c)
 
-# %% ../nbs/40_cli.ipynb #5cf45a93
+# %% ../nbs/40_cli.ipynb #8f5eb4aa
 def _check(args: Namespace) -> int:
-    from vptsp.check import check_data
+    import vptsp.widgets.check  # noqa: F401  (draws the page of what is found)
+    from vptsp.analysis.check import check_data
     from vptsp.embedding import embed_images
     from vptsp.model import build_model
     data = _data(args.name, args.data)
