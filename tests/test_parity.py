@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from vptsp.config import from_published
 from vptsp.losses import ProxyAnchorLoss, ProxyNCALoss, build_loss
 from vptsp.metrics import average_precision, clustering_metrics, kmeans, neighbours, pairwise_f1, rank, recall_at, retrieval_metrics
-from vptsp.model import build_model, from_published_name, load_published
+from vptsp.model import build_model
+from vptsp.published_weights import from_published_name, load_published
 from vptsp.training import build_optimizer, parameter_groups, set_epoch_lr
 
 def kind(k):
