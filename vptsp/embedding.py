@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['embed_images', 'embed_readable', 'embed_all']
 
-# %% ../nbs/13_embedding.ipynb #34360ce5
+# %% ../nbs/13_embedding.ipynb #f1508b2d
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -18,14 +19,14 @@ from .config import Config
 from .data import DataError, ImageSet, eval_loader
 from .model import Model
 
-# %% ../nbs/13_embedding.ipynb #a353fc15
+# %% ../nbs/13_embedding.ipynb #5c333832
 class _Readable(Dataset):
-    "Images, each with the sentence that says why it cannot be read, or an empty one. A blank stands for the unreadable."
-    def __init__(self, images: ImageSet, transform: Callable = Image.Image.copy):
+    "Images, each with the sentence that says why it cannot be read, or an empty one. A blank stands for those."
+    def __init__(self, images: ImageSet, transform: Callable[..., Any] = Image.Image.copy):
         self.images, self.transform = images.with_transform(transform), transform
     def __len__(self) -> int: return len(self.images)
 
-    def with_transform(self, transform: Callable) -> "_Readable":
+    def with_transform(self, transform: Callable[..., Any]) -> "_Readable":
         return _Readable(self.images, transform)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, str]:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Snapshots', 'Study', 'study']
 
-# %% ../../nbs/22_analysis.study.ipynb #f14aa2fd
+# %% ../../nbs/22_analysis.study.ipynb #5571970e
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from .maps import umap_layout
+from ..callbacks import Callback
 from ..data import ImageSet, RetrievalData
+from ..embedding import embed_images
 from ..metrics import MetricsError, evaluate, neighbours
 from ..model import Model
-from ..training import Callback, Run, Trainer, embed_all
+from ..training import Run, Trainer
 
 # %% ../../nbs/22_analysis.study.ipynb #22158052
 def _pools(
@@ -35,7 +37,7 @@ def _pools(
         return images.subset(order[:max(1, len(images)*most//n)].sort().values)
     return {name: sample(images) for name, images in pools.items()}
 
-# %% ../../nbs/22_analysis.study.ipynb #ebc33529
+# %% ../../nbs/22_analysis.study.ipynb #0e94afd7
 def _stage(
     model: Model,
     pools: Mapping[str, ImageSet],
@@ -43,10 +45,8 @@ def _stage(
     progress: str | None = None,  # text of the progress bars
 ) -> dict:                        # {"epoch", "embeddings" (n, e), "proxies" {which: (p, e)}}
     "Embeddings of all images and the proxies, as they stand. Proxies are of length one."
-    backbone, proxies = model.backbone, model.proxies
-    device = next(model.parameters()).device
-    embeddings = [embed_all(model.embed, images, model.cfg, backbone.mean, backbone.std, device, progress)[0]
-                  for images in pools.values()]
+    embeddings = [embed_images(model, images, progress=progress) for images in pools.values()]
+    proxies = model.proxies
     points = {"proxy": proxies.current()}
     if proxies.accumulator is not None: points |= {"semantic": proxies.memory, "bias": proxies.bias}
     unit = {name: F.normalize(v.detach().cpu().float(), dim=1) for name, v in points.items()}

@@ -31,10 +31,10 @@ from ..pictures import png
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# %% ../../nbs/30_widgets.base.ipynb #74c51672
+# %% ../../nbs/30_widgets.base.ipynb #aeb2b60b
 STATIC = Path(vptsp.__file__).parent/"widgets"/"static"  # scripts, styles and the page template
 
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.-]+)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{(?![^}]*\bas\b)[^}]*\} from "\./([\w.-]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?!default\b)(?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
 _DEFINED = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
 _LEFT_OVER = re.compile(r"^(?:import\b.*|export (?!default \{render\};).*)", re.MULTILINE)
@@ -50,7 +50,7 @@ def _without_imports(name: str, text: str) -> str:
     "A script as a part of a larger one. Raises `ValueError` for a form of import or export that is not understood."
     text = _EXPORT.sub("", _IMPORT.sub("", text))
     if left := _LEFT_OVER.search(text):
-        message = (f"{name}: {left[0]!r} cannot be linked. Write `import {{a, b}} from \"./file.js\";` on one line, "
+        message = (f"{name}: {left[0]!r} cannot be linked. Write `import {{a, b}} from \"./file.js\";`, "
                    "and `export` before what is defined.")
         raise ValueError(message)
     return f"// {name}\n{text.strip()}\n"

@@ -18,7 +18,7 @@ from ..runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# %% ../../nbs/36_widgets.gallery.ipynb #92ad6d0f
+# %% ../../nbs/36_widgets.gallery.ipynb #7d86241c
 def show_classes(
     images: ImageSet,
     classes: int = 6,  # how many, spread evenly over all
@@ -28,16 +28,16 @@ def show_classes(
     "Some images of some classes, a row each."
     import matplotlib.pyplot as plt
     occurring = images.labels.unique().tolist()
-    rows = [occurring[i*len(occurring)//classes] for i in range(min(classes, len(occurring)))] if classes else []
-    if len(occurring) <= classes: rows = occurring
-    fig, axes = plt.subplots(len(rows), 1, figsize=(.62*each + 1.8, .62*len(rows)), dpi=100, squeeze=False)
+    classes = min(classes, len(occurring))
+    rows = [occurring[i*len(occurring)//classes] for i in range(classes)]
+    fig, axes = plt.subplots(len(rows), 1, figsize=(.62*each + 1.8, .62*len(rows)), dpi=80, squeeze=False)
     fig.subplots_adjust(left=1.8/(.62*each + 1.8), right=1, top=1, bottom=0, hspace=.05)
     for ax, c in zip(axes[:, 0], rows):
         numbers = (images.labels == c).nonzero()[:each, 0].tolist()
         tile_row(ax, images.thumbnails(numbers, side), title=picture_name(images.classes[c], 22), slots=each)
     return fig
 
-# %% ../../nbs/36_widgets.gallery.ipynb #2136816a
+# %% ../../nbs/36_widgets.gallery.ipynb #4403a29b
 def _rows(cases: dict[str, list[Case]], kinds: dict[str, tuple[str, int]]) -> list[tuple[str, Case]]:
     "The cases to draw, each with its kind, which is named once."
     chosen = [(name, case) for kind, (name, n) in kinds.items() for case in cases[kind][:n]]
@@ -48,8 +48,9 @@ def _grid(rows: int, widths: list[int]) -> tuple["Figure", np.ndarray]:
     "A figure of rows of tiles in columns, so many tiles wide."
     import matplotlib.pyplot as plt
     width, height = .62*(sum(widths) + .5*len(widths)) + .8, .62*rows + .3
-    fig, axes = plt.subplots(rows, len(widths), figsize=(width, height), dpi=100, squeeze=False, width_ratios=widths)
-    fig.subplots_adjust(left=.8/width, right=1, bottom=0, top=1 - .3/height, wspace=.5*len(widths)/sum(widths), hspace=.08)
+    fig, axes = plt.subplots(rows, len(widths), figsize=(width, height), dpi=80, squeeze=False, width_ratios=widths)
+    gap = .5*len(widths)/sum(widths)
+    fig.subplots_adjust(left=.8/width, right=1, bottom=0, top=1 - .3/height, wspace=gap, hspace=.08)
     return fig, axes
 
 # %% ../../nbs/36_widgets.gallery.ipynb #08e92f3a
