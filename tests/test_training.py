@@ -13,10 +13,13 @@ from torch.utils.data import DataLoader
 
 from vptsp import callbacks, training
 from vptsp.backbone import bundled_vit
+from vptsp.benchmarks import load_emoji
 from vptsp.callbacks import Callback, Progress, interruptible, watcher
 from vptsp.config import Config, ConfigError
-from vptsp.data import DataError, RetrievalData, eval_transform, load_emoji
+from vptsp.data import RetrievalData
 from vptsp.embedding import embed_all, embed_images, embed_readable
+from vptsp.files import DataError
+from vptsp.loaders import eval_transform
 from vptsp.model import build_model
 from vptsp.optimizer import build_optimizer, parameter_groups, set_epoch_lr
 from vptsp.runs import Run, read_history

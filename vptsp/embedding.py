@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['embed_images', 'embed_readable', 'embed_all']
 
-# %% ../nbs/13_embedding.ipynb #f1508b2d
+# %% ../nbs/13_embedding.ipynb #a4129d21
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from .config import Config
-from .data import DataError, ImageSet, eval_loader
+from .files import DataError
+from .images import ImageSet
+from .loaders import eval_loader
 from .model import Model
 
 # %% ../nbs/13_embedding.ipynb #5c333832
@@ -33,13 +35,14 @@ class _Readable(Dataset):
         try: return self.images[i][0], ""
         except DataError as e: return self.transform(Image.new("RGB", (1, 1))), str(e)
 
-# %% ../nbs/13_embedding.ipynb #df98a708
+# %% ../nbs/13_embedding.ipynb #450410b9
 @torch.no_grad()
 def _embed(
-    embed: Callable[[torch.Tensor], torch.Tensor],  # (b, 3, h, w) -> (b, e)
+    embed: Callable[[torch.Tensor], torch.Tensor],  # from (b, 3, h, w) to (b, e)
     images: ImageSet,
     cfg: Config,                                    # sizes and workers
-    mean, std,                                      # of the backbone
+    mean: Sequence[float],                          # of the three channels, as the backbone expects
+    std: Sequence[float],
     device: torch.device | str,
     progress: str | None,                           # text of a progress bar, None for none
     batch_size: int | None = None,                  # None for the settings'
@@ -92,12 +95,13 @@ def embed_readable(
                  broken)
     return torch.cat([torch.empty(0, model.proxies.bias.shape[1]), *out]), broken
 
-# %% ../nbs/13_embedding.ipynb #1426ef33
+# %% ../nbs/13_embedding.ipynb #51aab7f0
 def embed_all(
-    embed: Callable[[torch.Tensor], torch.Tensor],  # (b, 3, h, w) -> (b, e)
+    embed: Callable[[torch.Tensor], torch.Tensor],  # from (b, 3, h, w) to (b, e)
     images: ImageSet,
     cfg: Config,                                    # sizes and workers
-    mean, std,                                      # of the backbone
+    mean: Sequence[float],                          # of the three channels, as the backbone expects
+    std: Sequence[float],
     device: torch.device | str = "cpu",
     progress: str | None = None,                    # text of a progress bar, None for none
 ) -> tuple[torch.Tensor, torch.Tensor]:             # embeddings (n, e) and labels (n,), on the CPU

@@ -6,11 +6,11 @@
 __all__ = ['definitions', 'measure', 'measure_frozen', 'write_history', 'read_history', 'write_checkpoint', 'read_checkpoint',
            'take_up', 'Run']
 
-# %% ../nbs/15a_runs.ipynb #1b5472a7
+# %% ../nbs/15a_runs.ipynb #681646a4
 import html
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from .benchmarks import ks_of
 from .config import Config
-from .data import ImageSet, RetrievalData
+from .data import RetrievalData
 from .embedding import embed_all, embed_images
 from .files import replacing, write_text
+from .images import ImageSet
 from .metrics import average_precision, rank, retrieval_metrics
 from .model import Model, current_names
 from .pictures import picture_name, png, tile_row
@@ -39,19 +41,13 @@ def definitions(data: RetrievalData) -> str:
     return ("leave-one-out by cosine, the query itself excluded; R = other images of its class; "
             "'(published code)' counts the query itself; last epoch")
 
-# %% ../nbs/15a_runs.ipynb #f44d1b8a
-_ks = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
-
-def _ks_of(data: RetrievalData) -> list[int]:
-    "The K of R@K for this data, at most what there is to be found."
-    most = len(data.gallery or data.query) - (data.gallery is None)
-    return [k for k in _ks.get(data.name, (1, 2, 4, 8)) if k <= most]
-
+# %% ../nbs/15a_runs.ipynb #64df19d8
 def measure(
-    embed: Model | Callable[[torch.Tensor], torch.Tensor],  # a model; or (b, 3, h, w) -> (b, e) with the next three
+    embed: Model | Callable[[torch.Tensor], torch.Tensor],  # a model; or from (b, 3, h, w) to (b, e)
     data: RetrievalData,
-    cfg: Config | None = None,                 # sizes and workers
-    mean=None, std=None,                       # of the backbone
+    cfg: Config | None = None,                 # sizes and workers; this and the next two are for a function
+    mean: Sequence[float] | None = None,       # of the three channels, as the backbone expects
+    std: Sequence[float] | None = None,
     device: torch.device | str | None = None,  # None for the model's; of a function, the CPU
     progress: str | None = None,               # text of a progress bar, None for none
     clustering: bool = False,                  # NMI and F1 as well
@@ -67,7 +63,7 @@ def measure(
     how = (cfg, mean, std, device or "cpu", progress)
     q, labels = embed_all(embed, data.query, *how)
     g, gallery_labels = embed_all(embed, data.gallery, *how) if data.gallery else (None, None)
-    return retrieval_metrics(q, labels, g, gallery_labels, _ks_of(data), clustering=clustering)
+    return retrieval_metrics(q, labels, g, gallery_labels, ks_of(data), clustering=clustering)
 
 def measure_frozen(
     model: Model,

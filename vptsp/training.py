@@ -6,7 +6,7 @@
 __all__ = ['training_step', 'keep_memory', 'Trainer', 'Callback', 'Progress', 'watcher', 'Stopped', 'interruptible', 'embed_all',
            'measure', 'measure_frozen', 'Run', 'definitions', 'parameter_groups', 'build_optimizer', 'set_epoch_lr']
 
-# %% ../nbs/16_training.ipynb #7a1d4437
+# %% ../nbs/16_training.ipynb #5ea635be
 import ctypes
 import json
 import time
@@ -22,9 +22,10 @@ from fastcore.basics import patch
 
 from .callbacks import Callback, Progress, Stopped, interruptible, watcher
 from .config import Config, ConfigError
-from .data import RetrievalData, eval_loader, train_loader
+from .data import RetrievalData
 from .embedding import embed_all  # noqa: F401
 from .files import write_text
+from .loaders import eval_loader, train_loader
 from .losses import build_loss
 from .model import Model, Output, build_model
 from .optimizer import build_optimizer, parameter_groups, set_epoch_lr  # noqa: F401
@@ -154,7 +155,7 @@ def _refuse_other_run(
                f"choose another folder, or load its settings with Config.load({str(out/'config.yaml')!r}).")
     raise ConfigError(message)
 
-# %% ../nbs/16_training.ipynb #7f237c27
+# %% ../nbs/16_training.ipynb #bc1820c5
 @patch
 def _fit(self: Trainer) -> Run:
     run, model = None, self.model.to(self.device)
@@ -165,7 +166,7 @@ def _fit(self: Trainer) -> Run:
         while self.epoch < self.cfg.epochs: self._train_epoch()
         metrics = json.loads((self.out/"metrics.json").read_text()) if finished and self.out else self._summary()
         run = self._run(metrics)
-        if self.out and not finished: self._finish(run)
+        if not finished: self._finish(run)
     except Stopped: run = self._run(self._summary(stopped=True))
     except BaseException:
         self.so_far = None                             # who knows where a step was broken off
@@ -213,7 +214,7 @@ def _fingerprint(self: Trainer) -> str | None:
     tuned = {name.removeprefix("backbone.vit.") for name in self.model.tuned_state()}
     return backbone.fingerprint(tuned) if backbone.frozen else None
 
-# %% ../nbs/16_training.ipynb #b11cacf6
+# %% ../nbs/16_training.ipynb #fc3add8c
 def _random_state(device: torch.device) -> tuple:
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
@@ -221,6 +222,7 @@ def _set_random_state(state: tuple, device: torch.device) -> None:
     torch.set_rng_state(state[0])
     if device.type == "cuda": torch.cuda.set_rng_state(state[1], device)
 
+# %% ../nbs/16_training.ipynb #b09a4af3
 @patch
 def _train_epoch(self: Trainer) -> None:
     "An epoch, or the rest of one that was stopped."
@@ -246,6 +248,7 @@ def _train_epoch(self: Trainer) -> None:
                 raise Stopped
     self._end_epoch(so_far)
 
+# %% ../nbs/16_training.ipynb #b89406a4
 @patch
 def _end_epoch(self: Trainer, so_far: _SoFar) -> None:
     "Measure, where the settings ask for it; write the epoch down."
@@ -258,7 +261,7 @@ def _end_epoch(self: Trainer, so_far: _SoFar) -> None:
     self.so_far = None
     self._checkpoint()
 
-# %% ../nbs/16_training.ipynb #b15f4003
+# %% ../nbs/16_training.ipynb #eaa8c719
 @patch
 def _checkpoint(self: Trainer) -> None:
     "What going on needs; then the history."
@@ -272,8 +275,9 @@ def _checkpoint(self: Trainer) -> None:
 @patch
 def _resume(self: Trainer) -> bool:  # whether there was something to go on from
     "Take up the checkpoint of this folder."
-    file = self.out/"checkpoint"/"last.safetensors" if self.out else None
-    if not file or not file.is_file() or self.optimizer is None: return False
+    if not self.out or self.optimizer is None: return False
+    file = self.out/"checkpoint"/"last.safetensors"
+    if not file.is_file(): return False
     about, tensors = read_checkpoint(file)
     self._refuse_other_images(about)
     take_up(self.model, self.optimizer, about, tensors)
@@ -295,7 +299,7 @@ def _refuse_other_images(self: Trainer, about: dict) -> None:
                    "give the same weights, or choose another folder.")
         raise ConfigError(message)
 
-# %% ../nbs/16_training.ipynb #bfeae7af
+# %% ../nbs/16_training.ipynb #4c4b8ad7
 @patch
 def _summary(self: Trainer, stopped: bool = False) -> dict:
     "The figures, and what they rest on."
@@ -328,6 +332,7 @@ def _where(self: Trainer) -> str:
 @patch
 def _finish(self: Trainer, run: Run) -> None:
     "The model, with its figures on its card; last the figures, which say that the run is finished."
+    if not self.out: return
     card: dict[str, Any] = {name: value for name, value in run.metrics.items() if isinstance(value, float)}
     card |= {"frozen R@1": run.metrics["frozen"]["R@1"], "measured on": run.metrics["measured on"]}
     card["seed"] = self.cfg.seed
