@@ -141,9 +141,9 @@ def _add_weights(parser: ArgumentParser) -> None:
 def _add_method(parser: ArgumentParser, help: str | None = None) -> None:
     parser.add_argument("--method", choices=list(methods), help=help)
 
-# %% ../nbs/40_cli.ipynb #e3f0a331
+# %% ../nbs/40_cli.ipynb #7f331505
 def _demo(args: Namespace) -> None:
-    from vptsp.report import demo
+    from vptsp.widgets.report import demo
     given = {"epochs": args.epochs, "seed": args.seed}
     changes = {name: value for name, value in given.items() if value is not None}
     demo(args.out, args.backbone, args.weights, **changes)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Output', 'Model', 'build_model']
 
-# %% ../nbs/12_model.ipynb #aa1c76f5
+# %% ../nbs/12_model.ipynb #916d14a1
 import hashlib
 import html
 import json
@@ -28,7 +28,7 @@ from .loaders import eval_transform, train_transform
 from .pretrained import load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import Groups, SemanticProxies, group_by_class
-from .tensors import current_names, misfits, read_tensors, write_tensors
+from .tensors import misfits, read_tensors, write_tensors
 from .tuning import trainable_by_part, tune
 
 # %% ../nbs/12_model.ipynb #90983f11
@@ -40,7 +40,7 @@ class Output(NamedTuple):
     batch_classes: torch.Tensor | None = None   # (g,)
     semantic: torch.Tensor | None = None        # features of the second pass, (b, e); None where there is none
 
-# %% ../nbs/12_model.ipynb #29019d64
+# %% ../nbs/12_model.ipynb #398a3e65
 class Model(nn.Module):
     "Images to embeddings and, with labels, proxies. Made by `build_model`."
     def __init__(
@@ -64,7 +64,7 @@ class Model(nn.Module):
         images: torch.Tensor,                 # (b, 3, h, w), normalised with the backbone's mean and std
         labels: torch.Tensor | None = None,   # (b,), 0 to c - 1, in any order and number
     ) -> Output:
-        "Embeddings, and with labels proxies. Training writes the memory. Raises `ValueError` for labels outside the classes."
+        "Embeddings, and with labels proxies. Training writes the memory. Raises `ValueError` for unusable labels."
         if labels is not None and len(labels) != len(images):
             message = f"{len(images)} images but {len(labels)} labels."
             raise ValueError(message)
@@ -294,7 +294,7 @@ def card(
         lines += [f"| {k} | {v:.4f} |" if isinstance(v, float) else f"| {k} | {v} |" for k, v in metrics.items()]
     return "\n".join(lines) + "\n"
 
-# %% ../nbs/12_model.ipynb #9be62827
+# %% ../nbs/12_model.ipynb #3868ed44
 def _load(folder: Path, backbone: nn.Module | None, weights: str | Path | None) -> Model:
     file = folder/"model.safetensors"
     if not file.is_file():
@@ -316,4 +316,5 @@ def _load(folder: Path, backbone: nn.Module | None, weights: str | Path | None) 
     model.classes = about["classes"]
     return model.eval()
 
-__getattr__ = moved("vptsp.model", {"published_weights": "load_published from_published_name"})
+_homes = {"published_weights": "load_published from_published_name", "tensors": "current_names"}
+__getattr__ = moved("vptsp.model", _homes)
