@@ -64,7 +64,7 @@ def paper_table() -> list[tuple[str, int, str, str]]:  # method, ours, the paper
         ("vptsp-g", total("vptsp-g"), "", "the published settings"),
     ]
 
-# %% ../nbs/40_cli.ipynb #70dcada2
+# %% ../nbs/40_cli.ipynb #4ad97a79
 class _Mistake(Exception):
     "A user's mistake: the message and nothing else."
 
@@ -89,6 +89,7 @@ def _settings_of_method(args: Namespace) -> Config:
     cfg = _settings(args)
     return cfg.as_method(args.method) if args.method else cfg
 
+# %% ../nbs/40_cli.ipynb #c01a6916
 def _data(name: str, root: str | None) -> "RetrievalData":
     "The data set that settings and --data describe."
     from vptsp.benchmarks import load_dataset
