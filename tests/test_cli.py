@@ -243,15 +243,17 @@ import sys
 import vptsp
 from vptsp.all import *
 assert vptsp.__file__.startswith(sys.argv[1])
-load_vit("bundled")
-print(len(load_emoji().train))
+emoji, model = load_emoji(), build_model(Config.load("emoji").as_method("vpt"), 4)
+AttentionViewer(model, emoji.query.open(0)).save(sys.argv[2])
+print(len(emoji.train))
 """
 
-def test_an_installed_package_brings_data_and_backbone(tmp_path):
-    site = tmp_path/"site"
+def test_an_installed_package_brings_data_backbone_presets_and_pages(tmp_path):
+    site, page = tmp_path/"site", tmp_path/"attention.html"
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT]
     subprocess.run(pip, check=True, cwd=tmp_path)
     shutil.unpack_archive(next(tmp_path.glob("*.whl")), site, "zip")
-    command, environment = [sys.executable, "-c", INSTALLED, site], {**os.environ, "PYTHONPATH": str(site)}
+    command, environment = [sys.executable, "-c", INSTALLED, site, page], {**os.environ, "PYTHONPATH": str(site)}
     out = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert out.returncode == 0 and int(out.stdout) == 3098, out.stderr
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
