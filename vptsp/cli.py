@@ -64,7 +64,7 @@ def paper_table() -> list[tuple[str, int, str, str]]:  # method, ours, the paper
         ("vptsp-g", total("vptsp-g"), "", "the published settings"),
     ]
 
-# %% ../nbs/40_cli.ipynb #70dcada2
+# %% ../nbs/40_cli.ipynb #4ad97a79
 class _Mistake(Exception):
     "A user's mistake: the message and nothing else."
 
@@ -89,6 +89,7 @@ def _settings_of_method(args: Namespace) -> Config:
     cfg = _settings(args)
     return cfg.as_method(args.method) if args.method else cfg
 
+# %% ../nbs/40_cli.ipynb #c01a6916
 def _data(name: str, root: str | None) -> "RetrievalData":
     "The data set that settings and --data describe."
     from vptsp.benchmarks import load_dataset
@@ -141,9 +142,9 @@ def _add_weights(parser: ArgumentParser) -> None:
 def _add_method(parser: ArgumentParser, help: str | None = None) -> None:
     parser.add_argument("--method", choices=list(methods), help=help)
 
-# %% ../nbs/40_cli.ipynb #e3f0a331
+# %% ../nbs/40_cli.ipynb #7f331505
 def _demo(args: Namespace) -> None:
-    from vptsp.report import demo
+    from vptsp.widgets.report import demo
     given = {"epochs": args.epochs, "seed": args.seed}
     changes = {name: value for name, value in given.items() if value is not None}
     demo(args.out, args.backbone, args.weights, **changes)
@@ -231,9 +232,10 @@ def _add_search(commands: Commands) -> None:
     c.add_argument("--json", action="store_true")
     _add_weights(c)
 
-# %% ../nbs/40_cli.ipynb #5cf45a93
+# %% ../nbs/40_cli.ipynb #8f5eb4aa
 def _check(args: Namespace) -> int:
-    from vptsp.check import check_data
+    import vptsp.widgets.check  # noqa: F401  (draws the page of what is found)
+    from vptsp.analysis.check import check_data
     from vptsp.embedding import embed_images
     from vptsp.model import build_model
     data = _data(args.name, args.data)

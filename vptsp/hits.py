@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['printable', 'Searched', 'Hits']
 
-# %% ../nbs/16a_hits.ipynb #d6f99bf1
+# %% ../nbs/16a_hits.ipynb #96d272d1
 import html
 import io
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from PIL import Image
 
 from .data import ImageSet
@@ -69,7 +70,7 @@ def _tile_note(tile: _Tile) -> str:
     names = [tile.label] if tile.label else Path(tile.name).parts[-2:]
     return "\n".join([f"{tile.similarity:.3f}", *(picture_name(name, 16) for name in names)])
 
-# %% ../nbs/16a_hits.ipynb #a4ab37f9
+# %% ../nbs/16a_hits.ipynb #c59ec7a8
 @dataclass(repr=False)
 class Hits:
     "The nearest images of one query, nearest first."
@@ -115,17 +116,20 @@ class Hits:
             tiles.append(_Tile(_pixels(g.images, i, side), printable(g.names[i]), printable(label), s))
         return tiles
 
-    def __repr__(self) -> str:
-        labels = self.labels or [""]*len(self.ids)
-        rows = zip(self.similarity.tolist(), self.names, labels)
-        return "\n".join(f"{s:.3f}  {printable(name)}  {printable(label)}".rstrip() for s, name, label in rows)
+# %% ../nbs/16a_hits.ipynb #7524c7af
+@patch
+def __repr__(self: Hits) -> str:
+    labels = self.labels or [""]*len(self.ids)
+    rows = zip(self.similarity.tolist(), self.names, labels)
+    return "\n".join(f"{s:.3f}  {printable(name)}  {printable(label)}".rstrip() for s, name, label in rows)
 
-    def _repr_html_(self) -> str:
-        return f"<div style='display:flex;flex-wrap:wrap;gap:.6em'>{''.join(map(_tile_html, self._tiles(96)))}</div>"
+@patch
+def _repr_html_(self: Hits) -> str:
+    return f"<div style='display:flex;flex-wrap:wrap;gap:.6em'>{''.join(map(_tile_html, self._tiles(96)))}</div>"
 
-    def _repr_png_(self): return self.static()._repr_png_()
+@patch
+def _repr_png_(self: Hits): return self.static()._repr_png_()
 
-# %% ../nbs/16a_hits.ipynb #aa17157b
 def _row_picture(tiles: list[_Tile], side: int) -> Image.Image:
     "Thumbnails side by side with their lines under them; a query stands before a rule."
     from matplotlib.figure import Figure

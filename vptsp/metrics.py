@@ -163,7 +163,7 @@ def _check_ks(ks: Sequence[int], have: int) -> None:
 
 def _is_published_recall(name: str) -> bool: return name.startswith("R@") and name.endswith(")")
 
-# %% ../nbs/14_metrics.ipynb #11c31ac0
+# %% ../nbs/14_metrics.ipynb #1ccdde68
 def evaluate(
     embeddings: Vectors,                   # queries, (n, e)
     labels: Labels,                        # (n,)
@@ -196,6 +196,7 @@ def evaluate(
         figures = {name: values for name, values in figures.items() if not _is_published_recall(name)}
     return Evaluation(figures, ids, hit, relevant, y, gallery_y)
 
+# %% ../nbs/14_metrics.ipynb #c0d8514a
 def retrieval_metrics(
     embeddings: Vectors,                   # queries, (n, e)
     labels: Labels,                        # (n,)

@@ -31,7 +31,7 @@ from .search import neighbours
 
 _all_ = [Hits]  # found here too
 
-# %% ../nbs/17_retrieval.ipynb #ec844b86
+# %% ../nbs/17_retrieval.ipynb #39ae3952
 class GalleryError(ValueError):
     "A gallery that cannot be made, read or searched. The message says why, and the way out."
 
@@ -48,6 +48,7 @@ def _unlabelled(sources: Sequence) -> ImageSet: return ImageSet(sources, [0]*len
 
 def _absolute(path: str | Path) -> Path: return Path(os.path.abspath(path))
 
+# %% ../nbs/17_retrieval.ipynb #a320a329
 def _images_under(folder: str | Path) -> ImageSet:
     "Raises `GalleryError` where there is no folder, or no image in it."
     root = _absolute(folder)
@@ -270,7 +271,7 @@ def _replace_folder(folder: Path, new: Path, old: Path) -> None:
         if old.exists(): old.rename(folder)
         raise
 
-# %% ../nbs/17_retrieval.ipynb #b6409a5e
+# %% ../nbs/17_retrieval.ipynb #5cde048e
 class _Gone:
     "Stands for images that were no files when the gallery was saved."
     def tile(self, i: int | str) -> Image.Image:
@@ -290,6 +291,7 @@ def _read_files(folder: Path) -> tuple[dict, list[dict], torch.Tensor]:  # what 
     about = {"root": about["root"], "skipped": dict(about["skipped"]), "fingerprint": str(about["fingerprint"])}
     return about, lines, E
 
+# %% ../nbs/17_retrieval.ipynb #9dbc7721
 def _read_gallery(
     folder: Path, root: str | Path | None,
 ) -> tuple[torch.Tensor, ImageSet, Path | None, dict]:  # embeddings, images, their root, what gallery.json says

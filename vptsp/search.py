@@ -177,13 +177,13 @@ def neighbours(
     similarity, ids = zip(*neighbour_blocks(queries, gallery, k, distance, use_faiss))
     return torch.cat(similarity), torch.cat(ids)
 
-# %% ../nbs/13a_search.ipynb #3075d060
+# %% ../nbs/13a_search.ipynb #674c5800
 Search = Callable[[Vectors, int, int], tuple[torch.Tensor, torch.Tensor]]
 
 def approximate_search(
     gallery: Vectors,     # (m, e)
     kind: str = "HNSW",   # `HNSW` or `IVF`
-) -> Search:  # (queries (n, e), k, breadth) -> similarity (n, k) and number (n, k), -1 where fewer were found
+) -> Search:             # search(queries, k, breadth): similarity and number, (n, k); -1 where fewer were found
     "An index of faiss over the gallery, by cosine. Raises `ImportError` without faiss."
     faiss = installed_faiss()
     g = F.normalize(as_embeddings(gallery, "gallery"), dim=1).cpu().numpy()
