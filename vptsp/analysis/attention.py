@@ -50,7 +50,7 @@ def attention_weights(
         raise BackboneError(message)
     return torch.cat(watch.weights, 1), out
 
-# %% ../../nbs/20_analysis.attention.ipynb #46408e71
+# %% ../../nbs/20_analysis.attention.ipynb #da8374fc
 def block_prompts(
     model: Model,
     which: str | int,                # `shared`, `none`, or the number of a class
@@ -64,7 +64,7 @@ def block_prompts(
     if model.class_prompts is None:
         message = "this model has no class prompts: they need semantic_proxies = 'class_prompts'."
         raise ValueError(message)
-    if not 0 <= which < model.num_classes:
+    if not isinstance(which, int) or not 0 <= which < model.num_classes:
         message = (f"class {which} is none of the {model.num_classes} training classes "
                    f"(0 to {model.num_classes - 1}).")
         raise ValueError(message)

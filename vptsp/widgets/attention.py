@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['attention_payload', 'AttentionViewer']
 
-# %% ../../nbs/33_widgets.attention.ipynb #4d38c27b
+# %% ../../nbs/33_widgets.attention.ipynb #e0f766df
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import traitlets
-from fastcore.basics import patch
 from PIL import Image
 
 from ..analysis.attention import attention_arrays
@@ -82,7 +81,7 @@ def attention_payload(
              "units": {show: text.format(reader) for show, text in _UNITS.items()}, "images": images}
     return about, maps
 
-# %% ../../nbs/33_widgets.attention.ipynb #047278f4
+# %% ../../nbs/33_widgets.attention.ipynb #3790c4ae
 def _named_images(image) -> dict:
     "Name -> image, of one image, a list of them, or a dict."
     if isinstance(image, Mapping): named = {str(name): im for name, im in image.items()}
@@ -99,14 +98,14 @@ def _class_numbers(model: Model, classes: Sequence[int | str]) -> list[int]:
             way_out = "." if model.classes else ": it has no class names yet, give numbers."
             message = f"class {c!r} is no training class of this model{way_out}"
             raise ValueError(message)
-    return [model.classes.index(c) if isinstance(c, str) else c for c in classes]
+    return [(model.classes or []).index(c) if isinstance(c, str) else c for c in classes]
 
 def _pixels(model: Model, x: torch.Tensor) -> np.ndarray:
     "Transformed images (b, 3, height, width) as pictures (b, height, width, 3)."
     mean, std = (torch.tensor(v)[:, None, None] for v in (model.backbone.mean, model.backbone.std))
     return ((x*std + mean)*255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
-# %% ../../nbs/33_widgets.attention.ipynb #032288bf
+# %% ../../nbs/33_widgets.attention.ipynb #523949e7
 _chosen = ("left", "right", "block", "head", "prompts", "prompt", "patch", "show", "strength")
 
 class AttentionViewer(Widget):
@@ -157,6 +156,21 @@ class AttentionViewer(Widget):
         message = f"{name} = {value!r}: {way_out}"
         raise traitlets.TraitError(message)
 
+    def map(
+        self,
+        image: int | None = None,  # number of an image; None: the left one
+        show: str | None = None,   # a view; None: the one that is chosen
+    ) -> np.ndarray:               # (rows, columns)
+        "The numbers over the patches. Zeros where the block has no prompts."
+        return _numbers(self, self.left if image is None else image, show or self.show)
+
+    def shares(
+        self,
+        image: int | None = None,  # number of an image; None: the left one
+    ) -> dict[str, float]:         # {prompts, others, patches: share of the reader's attention}
+        "Where the attention of what is pooled goes, in the chosen block and head."
+        return _shares(self, self.left if image is None else image)
+
     @property
     def title(self) -> str: return "Attention"
 
@@ -177,37 +191,27 @@ def _limits(about: dict, name: str) -> tuple[int, int]:
             "prompt": prompts - 1, "patch": patches - 1, "strength": 1}
     return -1 if name in ("right", "head", "prompt", "patch") else 0, high[name]
 
-# %% ../../nbs/33_widgets.attention.ipynb #91cd94cc
+# %% ../../nbs/33_widgets.attention.ipynb #b96c2d4a
 def _over_heads(viewer: AttentionViewer, weights: np.ndarray) -> np.ndarray:
     "The chosen head, or the mean of all."
     return weights.mean(0) if viewer.head < 0 else weights[viewer.head]
 
-@patch
-def map(
-    self: AttentionViewer,
-    image: int | None = None,  # number of an image; None: the left one
-    show: str | None = None,   # a view; None: the one that is chosen
-) -> np.ndarray:               # (rows, columns)
-    "The numbers over the patches. Zeros where the block has no prompts."
-    i, show, l = self.left if image is None else image, show or self.show, self.block
-    if show == "difference": return self.map(i, "with") - self.map(i, "without")
-    arrays = self.payload["passes"]["no prompts" if show == "without" else self.prompts]
+def _numbers(viewer: AttentionViewer, i: int, show: str) -> np.ndarray:
+    "What a view shows of an image, (rows, columns)."
+    if show == "difference": return _numbers(viewer, i, "with") - _numbers(viewer, i, "without")
+    arrays, l = viewer.payload["passes"]["no prompts" if show == "without" else viewer.prompts], viewer.block
     if show == "rollout": numbers = arrays["rollout"][l, i]
-    elif show in ("with", "without"): numbers = _over_heads(self, arrays["reads"][l, i])
+    elif show in ("with", "without"): numbers = _over_heads(viewer, arrays["reads"][l, i])
     else:
-        each = _over_heads(self, arrays[show][l][i])  # (p, N)
-        if 0 <= self.prompt < len(each): numbers = each[self.prompt]
+        each = _over_heads(viewer, arrays[show][l][i])  # (p, N)
+        if 0 <= viewer.prompt < len(each): numbers = each[viewer.prompt]
         else: numbers = each.sum(0)/(max(len(each), 1) if show == "looks" else 1)
-    return numbers.reshape(self.payload["grid"])
+    return numbers.reshape(viewer.payload["grid"])
 
-@patch
-def shares(
-    self: AttentionViewer,
-    image: int | None = None,  # number of an image; None: the left one
-) -> dict[str, float]:         # {prompts, others, patches: share of the reader's attention}
-    "Where the attention of what is pooled goes, in the chosen block and head."
-    shares = self.payload["passes"][self.prompts]["shares"][self.block, self.left if image is None else image]
-    return dict(zip(("prompts", "others", "patches"), (float(v) for v in _over_heads(self, shares))))
+def _shares(viewer: AttentionViewer, i: int) -> dict[str, float]:
+    "Where the attention goes that what is pooled pays in an image."
+    shares = viewer.payload["passes"][viewer.prompts]["shares"][viewer.block, i]
+    return dict(zip(("prompts", "others", "patches"), (float(v) for v in _over_heads(viewer, shares))))
 
 # %% ../../nbs/33_widgets.attention.ipynb #44f464e3
 def _where(viewer: AttentionViewer) -> str:

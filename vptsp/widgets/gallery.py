@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['show_classes', 'show_retrievals']
 
-# %% ../../nbs/36_widgets.gallery.ipynb #4c232073
+# %% ../../nbs/36_widgets.gallery.ipynb #1d567982
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analysis.compare import Case, retrieval_cases
+from ..analysis.compare import Case, data_of, retrieval_cases
 from ..images import ImageSet
 from ..pictures import picture_name, tile_row
 from ..runs import Run
@@ -53,7 +53,7 @@ def _grid(rows: int, widths: list[int]) -> tuple["Figure", np.ndarray]:
     fig.subplots_adjust(left=.8/width, right=1, bottom=0, top=1 - .3/height, wspace=gap, hspace=.08)
     return fig, axes
 
-# %% ../../nbs/36_widgets.gallery.ipynb #08e92f3a
+# %% ../../nbs/36_widgets.gallery.ipynb #8fc34088
 def show_retrievals(
     before: Run,              # the run to look at; or the one to compare with
     after: Run | None = None, # of the same data; None to look at one run alone
@@ -70,7 +70,8 @@ def show_retrievals(
     else:
         kinds = {"mended": ("mended", mended), "broken": ("broken", broken)}
         titles = [f"nearest, {picture_name(name)}" for name in names]
-    rows, query, gallery = _rows(cases, kinds), run.data.query, run.data.gallery or run.data.query
+    rows, data = _rows(cases, kinds), data_of(run)
+    query, gallery = data.query, data.gallery or data.query
     fig, axes = _grid(max(len(rows), 1), [1] + [k]*len(titles))
     for ax in axes.flat: ax.axis("off")
     for row, (kind, case) in zip(axes, rows):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['report_page', 'demo']
 
-# %% ../../nbs/35_widgets.report.ipynb #059b925d
+# %% ../../nbs/35_widgets.report.ipynb #64ba4d7c
 import html
 import json
 import time
@@ -18,7 +18,7 @@ import torch
 from fastcore.basics import patch
 from PIL import Image
 
-from ..analysis.compare import Case, Comparison, compare, retrieval_cases
+from ..analysis.compare import Case, Comparison, compare, data_of, retrieval_cases
 from ..analysis.study import Study, study
 from ..backbone import load_vit
 from ..benchmarks import load_emoji
@@ -78,7 +78,7 @@ def _curves(comparison: Comparison) -> str:
     options = dict(displaylogo=False, modeBarButtonsToRemove=["sendChartToCloud"], responsive=True)
     return _figure(comparison).to_html(full_html=False, include_plotlyjs=True, config=options, div_id="curves")
 
-# %% ../../nbs/35_widgets.report.ipynb #e354f4ed
+# %% ../../nbs/35_widgets.report.ipynb #de2f5212
 def _test_images(
     data: RetrievalData,
     most: int,           # images; of more, a sample
@@ -97,7 +97,7 @@ def _test_study(
     most: int = 20_000,  # images; of more, a sample
 ) -> Study:
     "The test images under a run, without proxies."
-    data = _test_images(run.data, most)
+    data = _test_images(data_of(run), most)
     embeddings = torch.cat([embed_images(run.model, images) for images in data.sets.values() if len(images)])
     stage = {"epoch": len(run.history), "embeddings": embeddings, "proxies": {}}
     return study(replace(run, data=data), [stage], progress=None)
@@ -140,7 +140,7 @@ class _Tiles:
         return (f'<span class="{self.name} {frame}" role="img" style="background-position:{x}px {y}px" '
                 f'title="{name}" aria-label="{name}"></span>')
 
-# %% ../../nbs/35_widgets.report.ipynb #1218d9e3
+# %% ../../nbs/35_widgets.report.ipynb #99f08a3e
 _KINDS = {"mended": "Mended: wrong before, right now", "best": "Best: most neighbours right",
           "broken": "Broken: right before, wrong now", "worst": "Worst: no right one among the nearest"}
 
@@ -156,7 +156,7 @@ def _case_rows(cases: list[Case], query: _Tiles, gallery: _Tiles, title: str) ->
 
 def _cases(frozen: Run, run: Run, title: str) -> str:
     "What training changed, with its pictures."
-    found, data = retrieval_cases(frozen, run), run.data
+    found, data = retrieval_cases(frozen, run), data_of(run)
     every = [case for cases in found.values() for case in cases]
     queries, near = [c.query for c in every], [i for c in every for i in (*c.before, *c.after)]
     gallery = _Tiles(data.gallery or data.query, near if data.gallery else near + queries, "t")
