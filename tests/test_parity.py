@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from vptsp.config import from_published
 from vptsp.losses import ProxyAnchorLoss, ProxyNCALoss, build_loss
 from vptsp.metrics import average_precision, clustering_metrics, kmeans, neighbours, pairwise_f1, rank, recall_at, retrieval_metrics
-from vptsp.model import build_model, from_published_name, load_published
+from vptsp.model import build_model
+from vptsp.published_weights import from_published_name, load_published
 from vptsp.training import build_optimizer, parameter_groups, set_epoch_lr
 
 def kind(k):
@@ -57,7 +58,7 @@ def model_of(g, bug_compatible=False):
 
 def _break_adapter_blocks(model):
     "What the published code makes of blocks with an adapter: 12 heads, no bias of queries, keys and values, LayerNorm eps 1e-5."
-    for l in model.backbone.beside:
+    for l in model.backbone.adapters:
         block = model.backbone.vit.blocks[int(l)]
         block.attn.num_heads, block.attn.head_dim = 12, block.attn.attn_dim//12
         block.attn.scale = block.attn.head_dim**-.5

@@ -10,119 +10,169 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 
-# %% ../nbs/08_prompts.ipynb #7c89bcc7
-def taper(num, depth, step, blocks): # -> number of prompts of each block, a list of length `blocks`
+# %% ../nbs/08_prompts.ipynb #743d2228
+def taper(
+    num: int,     # prompts of the first block
+    depth: int,   # blocks that have prompts, from the first
+    step: int,    # fewer prompts with each block
+    blocks: int,  # L
+) -> list[int]:   # prompts of each block, L numbers
     "Prompts a block: `max(num - l * step, 0)` for the first `depth` blocks, 0 beyond."
     return [max(num - l*step, 0) if l < depth else 0 for l in range(blocks)]
 
-def _start(groups, num, used, d, generator=None):
+def _start(groups: int, num: int, used: int, width: int) -> torch.Tensor:
     "Xavier-normal prompts (groups, used, d), of the size they have when all `num` are used."
-    return torch.randn(groups, used, d, generator=generator)*(2/(d*(num + groups)))**.5
+    return torch.randn(groups, used, width)*(2/(width*(num + groups)))**.5
 
-# %% ../nbs/08_prompts.ipynb #ff785846
+def _layers(counts: list[int], groups: int, num: int, width: int) -> dict[str, torch.Tensor]:
+    "The start of every block that has prompts, by the block's number."
+    return {str(l): _start(groups, num, used, width) for l, used in enumerate(counts) if used}
+
+# %% ../nbs/08_prompts.ipynb #dc99ce42
 class SharedPrompts(nn.Module):
-    "One set of prompts a block for all images. Calling it gives what `Backbone.run` takes: a list with `(p_l, d)` or None for each block."
-    def __init__(self,
-        blocks, # L, blocks of the backbone
-        width, # d
-        num=10, # p, prompts a block
-        depth=12, # blocks that have prompts, from the first
-        step=0, # taper
+    "One set of prompts a block for all images. Calling it gives what `Backbone.run` takes."
+    def __init__(
+        self,
+        blocks: int,      # L, blocks of the backbone
+        width: int,       # d
+        num: int = 10,    # p, prompts a block
+        depth: int = 12,  # blocks that have prompts, from the first
+        step: int = 0,    # taper
     ):
         super().__init__()
         self.counts = taper(num, depth, step, blocks)
-        self.layers = nn.ParameterDict({str(l): nn.Parameter(_start(1, num, n, width)[0]) for l, n in enumerate(self.counts) if n})
-    def forward(self): return [self.layers[str(l)] if n else None for l, n in enumerate(self.counts)]
+        start = _layers(self.counts, 1, num, width)
+        self.layers = nn.ParameterDict({l: nn.Parameter(prompts[0]) for l, prompts in start.items()})
 
-# %% ../nbs/08_prompts.ipynb #23e19173
+    def forward(self) -> list[torch.Tensor | None]:  # (p_l, d), or None for a block without
+        return [self.layers[str(l)] if used else None for l, used in enumerate(self.counts)]
+
+# %% ../nbs/08_prompts.ipynb #7738d56a
 class ClassPrompts(nn.Module):
-    "Prompts of every class, as parameters. Calling it with the batch's classes `(g,)` gives `(g, p'_l, d)` or None for each block."
-    def __init__(self,
-        num_classes, # c
-        blocks, # L, blocks of the backbone
-        width, # d
-        num=3, # p', prompts a class and block
-        depth=12, # blocks that have prompts, from the first
-        step=0, # taper
+    "Prompts of every class, as parameters."
+    def __init__(
+        self,
+        num_classes: int,  # c
+        blocks: int,       # L, blocks of the backbone
+        width: int,        # d
+        num: int = 3,      # p', prompts a class and block
+        depth: int = 12,   # blocks that have prompts, from the first
+        step: int = 0,     # taper
     ):
         super().__init__()
         self.counts, self.num_classes = taper(num, depth, step, blocks), num_classes
-        self.layers = nn.ParameterDict({str(l): nn.Parameter(_start(num_classes, num, n, width)) for l, n in enumerate(self.counts) if n})
-    def forward(self, classes): return [self.layers[str(l)].index_select(0, classes) if n else None for l, n in enumerate(self.counts)]
-    def tables(self): # -> {block: (c, p'_l, d)}
+        start = _layers(self.counts, num_classes, num, width)
+        self.layers = nn.ParameterDict({l: nn.Parameter(prompts) for l, prompts in start.items()})
+
+    def forward(
+        self,
+        classes: torch.Tensor,          # distinct, (g,)
+    ) -> list[torch.Tensor | None]:     # (g, p'_l, d), or None for a block without
+        return [self.layers[str(l)].index_select(0, classes) if used else None for l, used in enumerate(self.counts)]
+
+    def tables(self) -> dict[str, torch.Tensor]:  # number of the block -> (c, p'_l, d)
         "All prompts of each block, to write to."
-        return {k: p.data for k, p in self.layers.items()}
-    def bind(self, optimizer): "Nothing to do: the prompts are the optimizer's own parameters."
+        return {l: p.data for l, p in self.layers.items()}
 
-# %% ../nbs/08_prompts.ipynb #2fdd8a60
+    def bind(self, optimizer: torch.optim.Optimizer) -> None:
+        "Nothing to do: the prompts are the optimizer's own parameters."
+
+# %% ../nbs/08_prompts.ipynb #68d5b4c5
 class ClassPromptBank(nn.Module):
-    "Prompts of every class in host memory; only the rows of the batch's classes are on the model's device and have gradients."
-    def __init__(self, num_classes, blocks, width, num=3, depth=12, step=0,
-        capacity=32, # classes of a usual batch; a batch with more of them is served too
+    "Prompts of every class in host memory; only the rows of the batch's classes are on the device and have gradients."
+    def __init__(
+        self,
+        num_classes: int,    # c
+        blocks: int,         # L, blocks of the backbone
+        width: int,          # d
+        num: int = 3,        # p', prompts a class and block
+        depth: int = 12,     # blocks that have prompts, from the first
+        step: int = 0,       # taper
+        capacity: int = 32,  # classes of a usual batch; a batch with more of them is served too
     ):
         super().__init__()
         self.counts, self.num_classes = taper(num, depth, step, blocks), num_classes
-        for l, n in enumerate(self.counts):
-            if n: self.register_buffer(f"bank_{l}", _start(num_classes, num, n, width))
-        self.rows = nn.ParameterDict({str(l): nn.Parameter(torch.zeros(capacity, n, width)) for l, n in enumerate(self.counts) if n})
-        self.state, self.optimizer, self.classes = {}, None, None          # (block, name) -> (c, p', d); who steps; whose rows are out
+        start = _layers(self.counts, num_classes, num, width)
+        for l, prompts in start.items(): self.register_buffer(f"bank_{l}", prompts)
+        empty = {l: torch.zeros(capacity, *prompts.shape[1:]) for l, prompts in start.items()}
+        self.rows = nn.ParameterDict({l: nn.Parameter(t) for l, t in empty.items()})
+        self.state: dict[tuple[str, str], torch.Tensor] = {}     # (block, name in the optimizer) -> (c, p'_l, d)
+        self.optimizer: torch.optim.Optimizer | None = None      # who steps the rows
+        self.classes: torch.Tensor | None = None                 # whose rows are out
 
-    def _apply(self, fn, recurse=True):
-        "Move the rows with the model; the bank stays on the host, in its own precision."
-        bank = dict(self._buffers); self._buffers.clear()
-        super()._apply(fn, recurse); self._buffers.update(bank)
-        return self
+    def forward(
+        self,
+        classes: torch.Tensor,       # distinct, (g,)
+    ) -> list[torch.Tensor | None]:  # (g, p'_l, d), or None for a block without
+        self.withdraw(classes)
+        return [self.rows[str(l)][:len(classes)] if used else None for l, used in enumerate(self.counts)]
 
-    def bind(self, optimizer): # optimizer: whose step the rows take
+    def tables(self) -> dict[str, torch.Tensor]:  # number of the block -> (c, p'_l, d)
+        "All prompts of each block, to write to."
+        return {l: self._buffers[f"bank_{l}"] for l in self.rows}
+
+    def bind(
+        self,
+        optimizer: torch.optim.Optimizer,  # whose step the rows take
+    ) -> None:
         "Carry the rows' state in `optimizer` along, and write rows back after each of its steps."
         self.optimizer = optimizer
         optimizer.register_step_post_hook(lambda *_: self.deposit())
 
-    def forward(self, classes): # classes: distinct, (g,); -> (g, p'_l, d) or None for each block
-        self.withdraw(classes)
-        return [self.rows[str(l)][:len(classes)] if n else None for l, n in enumerate(self.counts)]
+    def _apply(self, fn, recurse=True):
+        "Move the rows with the model; the bank stays on the host, in its own precision."
+        bank = dict(self._buffers)
+        self._buffers.clear()
+        super()._apply(fn, recurse)
+        self._buffers.update(bank)
+        return self
 
-    def tables(self): # -> {block: (c, p'_l, d)}
-        "All prompts of each block, to write to."
-        return {k: self._buffers[f"bank_{k}"] for k in self.rows}
-
-# %% ../nbs/08_prompts.ipynb #bee03da6
+# %% ../nbs/08_prompts.ipynb #54f5c52d
 @patch
-def _row_state(self:ClassPromptBank, key):
-    "The optimizer's tensors that have a row for each row of block `key`."
-    state = self.optimizer.state.get(self.rows[key], {}) if self.optimizer else {}
-    return {name: t for name, t in state.items() if torch.is_tensor(t) and t.shape == self.rows[key].shape}
-
-@patch
-def withdraw(self:ClassPromptBank, classes): # classes: distinct, (g,)
-    "Bring in the rows of `classes` and their state. Raises `RuntimeError` if rows with a gradient still wait for their step."
+def withdraw(
+    self: ClassPromptBank,
+    classes: torch.Tensor,  # distinct, (g,)
+) -> None:
+    "Bring in rows and their state. Raises `RuntimeError` if rows with a gradient still wait for their step."
     if torch.is_grad_enabled() and any(p.grad is not None and p.grad.any() for p in self.rows.values()):
-        raise RuntimeError("the class-prompt bank was asked for other rows before the optimizer stepped the last ones: call optimizer.step() and zero_grad() after each backward(), and do not accumulate gradients over batches with a bank.")
+        message = ("the class-prompt bank was asked for other rows before the optimizer stepped the last ones: "
+                   "call optimizer.step() and zero_grad() after each backward(), and do not accumulate gradients "
+                   "over batches with a bank.")
+        raise RuntimeError(message)
     ids, g = classes.cpu(), len(classes)
     with torch.no_grad():
-        for key, p in self.rows.items():
-            if g > len(p): self._grow(key, g)
-            p[:g] = self._buffers[f"bank_{key}"][ids].to(p)          # in place, so that a graph which still needs the last rows notices
-            for name, t in self._row_state(key).items():
-                t[:g] = self.state[key, name][ids].to(t) if (key, name) in self.state else 0
+        for l, p in self.rows.items():
+            if g > len(p): self._grow(l, g)
+            p[:g] = self._buffers[f"bank_{l}"][ids].to(p)    # in place: a graph that still needs the last rows notices
+            for name, t in self._row_state(l).items():
+                t[:g] = self.state[l, name][ids].to(t) if (l, name) in self.state else 0
     self.classes = ids
 
 @patch
-def deposit(self:ClassPromptBank):
+def deposit(self: ClassPromptBank) -> None:
     "Write the rows that are out, and their state, back."
     if self.classes is None: return
     ids, g = self.classes, len(self.classes)
-    for key, p in self.rows.items():
-        for name, t in self._row_state(key).items():
-            if (key, name) not in self.state: self.state[key, name] = torch.zeros_like(self._buffers[f"bank_{key}"])
-            self.state[key, name][ids] = t[:g].detach().cpu().float()
-        self._buffers[f"bank_{key}"][ids] = p.detach()[:g].cpu().float()
+    for l, p in self.rows.items():
+        bank = self._buffers[f"bank_{l}"]
+        for name, t in self._row_state(l).items():
+            if (l, name) not in self.state: self.state[l, name] = torch.zeros_like(bank)
+            self.state[l, name][ids] = t[:g].detach().cpu().float()
+        bank[ids] = p.detach()[:g].cpu().float()
     self.classes = None
 
+# %% ../nbs/08_prompts.ipynb #f22269cd
 @patch
-def _grow(self:ClassPromptBank, key, g):
-    p = self.rows[key]
-    state = self._row_state(key)
+def _row_state(self: ClassPromptBank, l: str) -> dict[str, torch.Tensor]:
+    "The optimizer's tensors that have a row for each row of block `l`."
+    state = self.optimizer.state.get(self.rows[l], {}) if self.optimizer else {}
+    return {name: t for name, t in state.items() if torch.is_tensor(t) and t.shape == self.rows[l].shape}
+
+@patch
+def _grow(self: ClassPromptBank, l: str, g: int) -> None:
+    "Room for `g` rows, in the parameter that the optimizer knows already."
+    p = self.rows[l]
+    names = list(self._row_state(l))
     p.grad = None
     p.data = torch.zeros(g, *p.shape[1:], device=p.device, dtype=p.dtype)
-    for name in state: self.optimizer.state[p][name] = torch.zeros_like(p)
+    for name in names: self.optimizer.state[p][name] = torch.zeros_like(p)

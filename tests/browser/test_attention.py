@@ -1,54 +1,119 @@
 "The attention viewer in a notebook and as a page: clicks and keys on one side, numbers in Python on the other."
+import pytest
+
 CELLS = ["""from vptsp.all import *
-from vptsp.attention import AttentionViewer
+from vptsp.widgets.attention import AttentionViewer
 images = load_emoji().query
 model = build_model(Config.load("emoji", num_prompts=6, num_class_prompts=2, prompt_block_step=1), 4)
-viewer = AttentionViewer(model, {"query": images.open(3), "hit <img src=x onerror=alert(1)>": images.open(40)}, classes=[2])
+pictures = {"query": images.open(3), "hit <img src=x onerror=alert(1)>": images.open(40)}
+viewer = AttentionViewer(model, pictures, classes=[2])
 page = str(viewer.save("attention.html"))
 viewer"""]
+BRIGHTEST = [254, 232, 56]
 
 def colour(page, which, row, column):
     "Middle of a patch, (r, g, b)."
-    return page.get_by_test_id(which).evaluate("(c, [y, x]) => [...c.getContext('2d').getImageData((x + .5)*c.width/4, (y + .5)*c.height/4, 1, 1).data].slice(0, 3)", [row, column])
+    script = """(c, [y, x]) => [...c.getContext('2d')
+        .getImageData((x + .5)*c.width/4, (y + .5)*c.height/4, 1, 1).data].slice(0, 3)"""
+    return page.get_by_test_id(which).evaluate(script, [row, column])
 
 def settled(lab, name, value):
     "A trait in Python, once the page's message has come."
     for _ in range(50):
         if (got := lab.python(f"viewer.{name}")) == value: return
         lab.page.wait_for_timeout(100)
-    raise AssertionError(f"viewer.{name} is {got!r}, not {value!r}")
+    message = f"viewer.{name} is {got!r}, not {value!r}"
+    raise AssertionError(message)
 
-def test_viewer(lab):
-    lab.open("attention_viewer.ipynb", CELLS); lab.run_all(120)
-    page = lab.page; get = page.get_by_test_id; page.wait_for_selector("[data-testid=entropy-3-2]")
-    assert page.locator(".vptsp-attention img").count() == 0 and "<img src=x" in get("right-picture-shares").inner_text()       # names are text
+def percent(lab, expression):
+    "A share in Python, in percent."
+    return lab.python(f"round(100*float({expression}), 3)")
 
-    get("entropy-3-2").click(); settled(lab, "block", 3); settled(lab, "head", 2)                              # the map, by click and by arrows
-    assert get("block").input_value() == "3" and get("head").input_value() == "2" and get("entropy-3-2").get_attribute("aria-pressed") == "true"
-    page.keyboard.press("ArrowDown"); settled(lab, "block", 4); page.keyboard.press("ArrowRight"); page.keyboard.press("ArrowRight"); settled(lab, "head", -1)
+def press(page, key, times=1):
+    for _ in range(times): page.keyboard.press(key)
+
+@pytest.fixture
+def shown(lab):
+    "The viewer in a notebook, drawn."
+    lab.open("attention_viewer.ipynb", CELLS)
+    lab.run_all(120)
+    lab.page.wait_for_selector("[data-testid=entropy-3-2]")
+    return lab
+
+def check_map_of_entropy(lab):
+    "Block and head by click and by arrows."
+    page, get = lab.page, lab.page.get_by_test_id
+    get("entropy-3-2").click()
+    settled(lab, "block", 3)
+    settled(lab, "head", 2)
+    assert get("block").input_value() == "3" and get("head").input_value() == "2"
+    assert get("entropy-3-2").get_attribute("aria-pressed") == "true"
+    press(page, "ArrowDown")
+    settled(lab, "block", 4)
+    press(page, "ArrowRight", 2)
+    settled(lab, "head", -1)
     assert page.evaluate("document.activeElement.dataset.testid") == "entropy-4--1"
-    shown = lab.python("'{:.3f}'.format(100*viewer.shares(0)['prompts'])"); assert abs(float(get("left-picture-shares").inner_text().split("gives ")[1].split("%")[0]) - float(shown)) < .051
+    caption = get("left-picture-shares").inner_text()
+    share = float(caption.split("gives ")[1].split("%")[0])
+    assert abs(share - percent(lab, "viewer.shares(0)['prompts']")) < .051
 
-    for name, presses, value in (("show", 3, "takes"), ("prompt", 2, 1), ("prompts", 1, "prompts of class 2"), ("head", 1, 0)):         # controls by keyboard
+def check_controls(lab):
+    "Each control by keyboard, and no shortcut of the notebook beside it."
+    page, get = lab.page, lab.page.get_by_test_id
+    for name, times, value in (("show", 3, "takes"), ("prompt", 2, 1), ("prompts", 1, "prompts of class 2"),
+                               ("head", 1, 0)):
         get(name).focus()
-        for _ in range(presses): page.keyboard.press("ArrowDown")
+        press(page, "ArrowDown", times)
         settled(lab, name, value)
-    get("block").focus(); page.keyboard.press("d"); page.keyboard.press("d"); assert page.locator(".jp-Cell").count() == 1      # no shortcut of the notebook deletes it
-    get("strength").focus(); page.keyboard.press("End"); settled(lab, "strength", 1)
+    get("block").focus()
+    press(page, "d", 2)
+    assert page.locator(".jp-Cell").count() == 1                           # `dd` would delete it
+    get("strength").focus()
+    press(page, "End")
+    settled(lab, "strength", 1)
 
-    get("left-picture").focus(); page.keyboard.press("ArrowRight"); page.keyboard.press("ArrowRight"); page.keyboard.press("ArrowDown"); settled(lab, "patch", 5)
+def check_patches(lab):
+    "A patch by arrows, and its numbers."
+    page, get = lab.page, lab.page.get_by_test_id
+    get("left-picture").focus()
+    press(page, "ArrowRight", 2)
+    press(page, "ArrowDown")
+    settled(lab, "patch", 5)
     read = [float(s.rsplit(" ", 1)[1]) for s in get("readout").inner_text().split("%")[:2]]
-    assert all(abs(a - b) < .03 for a, b in zip(read, lab.python("[round(100*float(viewer.map(i).ravel()[5]), 3) for i in (0, 1)]")))
+    for i, number in enumerate(read): assert abs(number - percent(lab, f"viewer.map({i}).ravel()[5]")) < .03
+    press(page, "Escape")
+    settled(lab, "patch", -1)
 
-    page.keyboard.press("Escape"); settled(lab, "patch", -1)
-    for show in ("with", "takes", "looks", "rollout"):                                                          # at full strength the largest number has the brightest colour
-        get("show").select_option(f'"{show}"'); settled(lab, "show", show)
-        top = lab.python("max((float(viewer.map(i).max()), i, *map(int, divmod(int(viewer.map(i).argmax()), 4))) for i in (0, 1))")
-        assert colour(page, ["left-picture", "right-picture"][top[1]], *top[2:]) == [254, 232, 56], show
-    lab.python("setattr(viewer, 'right', -1)"); page.wait_for_selector("[data-testid=right-picture]", state="hidden")           # and the other way
+def check_colours(lab):
+    "At full strength the largest number has the brightest colour."
+    largest = "max((float(viewer.map(i).max()), i, *map(int, divmod(int(viewer.map(i).argmax()), 4))) for i in (0, 1))"
+    for show in ("with", "takes", "looks", "rollout"):
+        lab.page.get_by_test_id("show").select_option(f'"{show}"')
+        settled(lab, "show", show)
+        _, image, row, column = lab.python(largest)
+        assert colour(lab.page, ["left-picture", "right-picture"][image], row, column) == BRIGHTEST, show
 
-    context = page.context.browser.new_context(color_scheme="dark"); alone = context.new_page(); lab.watch(alone)              # the saved page, without a kernel
-    alone.goto(f"file://{lab.folder}/attention.html"); alone.get_by_test_id("entropy-1-3").click()
-    assert alone.get_by_test_id("block").input_value() == "1" and alone.get_by_test_id("entropy-1-3").get_attribute("aria-pressed") == "true"
-    dark = alone.evaluate("() => { const c = getComputedStyle(document.querySelector('.vptsp-attention')).color; return c.match(/\\d+/g).slice(0, 3).map(Number); }")
-    assert min(dark) > 180; context.close()
+def check_saved_page(lab):
+    "The same without a kernel, in the dark."
+    context = lab.page.context.browser.new_context(color_scheme="dark")
+    page = context.new_page()
+    lab.watch(page)
+    page.goto(f"file://{lab.folder}/attention.html")
+    page.get_by_test_id("entropy-1-3").click()
+    assert page.get_by_test_id("block").input_value() == "1"
+    assert page.get_by_test_id("entropy-1-3").get_attribute("aria-pressed") == "true"
+    ink = page.evaluate("getComputedStyle(document.querySelector('.vptsp-attention')).color.match(/\\d+/g).map(Number)")
+    assert min(ink[:3]) > 180
+    context.close()
+
+def test_viewer(shown):
+    lab, page = shown, shown.page
+    assert page.locator(".vptsp-attention img").count() == 0                # names are text
+    assert "<img src=x" in page.get_by_test_id("right-picture-shares").inner_text()
+    check_map_of_entropy(lab)
+    check_controls(lab)
+    check_patches(lab)
+    check_colours(lab)
+    lab.python("setattr(viewer, 'right', -1)")                             # and the other way
+    page.wait_for_selector("[data-testid=right-picture]", state="hidden")
+    check_saved_page(lab)
