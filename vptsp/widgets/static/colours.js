@@ -27,7 +27,9 @@ export const NONE = "#969696";
 // The kinds of proxies: what they are called, their mark on a map, their line in a chart.
 export const KINDS = {
   "proxy": {"name": "proxy", "mark": "★", "colour": "#0072b2", "dash": ""},
-  "semantic": {"name": "semantic proxy (memory)", "mark": "☆", "colour": "#d55e00", "dash": "6 3"},
+  "semantic": {
+    "name": "semantic proxy (memory)", "mark": "☆", "colour": "#d55e00", "dash": "6 3"
+  },
   "bias": {"name": "bias", "mark": "✚", "colour": "#009e73", "dash": "2 3"}
 };
 

@@ -1,80 +1,272 @@
-const kindNames = {proxy: "proxy", semantic: "semantic proxy (memory)", bias: "bias"}, dashes = {proxy: "", semantic: "6 3", bias: "2 3"}, lines = {proxy: "#0072b2", semantic: "#d55e00", bias: "#009e73"};
-const array = (Type, v) => new Type(v.buffer.slice(v.byteOffset, v.byteOffset + v.byteLength));
-function make(tag, attributes = {}, ...children) {
-  const el = document.createElement(tag);
-  for (const [k, v] of Object.entries(attributes)) k in el ? el[k] = v : el.setAttribute(k, v);
-  if (["button", "canvas", "input", "select"].includes(tag)) el.dataset.lmSuppressShortcuts = "true";             // JupyterLab would take their keys
-  el.append(...children); return el;
+// The inspector: a table of all proxies, and a page for each.
+import {horizontal, linear, marker, polyline, text} from "./charts.js";
+import {ACCENT, KINDS} from "./colours.js";
+import {asRoot, button, make} from "./dom.js";
+import {svg} from "./svg.js";
+import {TileSheet} from "./tiles.js";
+import {range} from "./typed.js";
+
+const MOST_ROWS = 500;
+const TILE_SIDE = 96;
+const COUNTS = 1;         // the column that counts images
+const CHART = {width: 330, height: 170, left: 40, right: 10, top: 20, bottom: 28};
+const LABEL = {"font-size": 11, fill: "currentColor"};
+
+function heading(words) {
+  return make("h4", {textContent: words});
 }
-function svg(tag, attributes = {}, ...children) {
-  const el = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [k, v] of Object.entries(attributes)) el.setAttribute(k, v);
-  el.append(...children); return el;
+
+function paragraph(words) {
+  return make("p", {textContent: words});
 }
-const text = (x, y, words, more = {}) => svg("text", {x, y, "font-size": 11, fill: "currentColor", ...more}, words);
+
+function bullets(items) {
+  return make("ul", {}, ...items.map((parts) => make("li", {}, ...parts)));
+}
+
+function cellText(value, column) {
+  if (value === null) return "–";
+  return typeof value === "number" && column !== COUNTS ? value.toFixed(3) : String(value);
+}
+
+// Order of two cells; what is missing comes last in both directions.
+export function compareCells(a, b, falling) {
+  if (a === null) return 1;
+  if (b === null) return -1;
+  const order = typeof a === "string" ? a.localeCompare(b) : a - b;
+  return falling ? -order : order;
+}
+
+function lineStyle(kind) {
+  return {"stroke-dasharray": KINDS[kind]?.dash ?? ""};
+}
+
+function chartFrame(title) {
+  const {width, height} = CHART;
+  const size = {viewBox: `0 0 ${width} ${height}`, width, height};
+  const caption = text(CHART.left, 12, title, {...LABEL, "font-weight": 600});
+  return svg("svg", {...size, role: "img", "aria-label": title}, caption);
+}
+
+function verticalAxis(low, high, y) {
+  return [low, high].flatMap((value) => {
+    const grid = {stroke: "currentColor", opacity: .25};
+    const words = Math.abs(value).toFixed(2);
+    const label = text(CHART.left - 4, y(value) + 4, words, {...LABEL, "text-anchor": "end"});
+    return [horizontal(y(value), CHART.left, CHART.width - CHART.right, grid), label];
+  });
+}
+
+// At most twelve or so of the places' names, and what they are.
+function placeAxis(names, x, unit) {
+  const middle = {...LABEL, "text-anchor": "middle"};
+  const every = names.length < 13 ? 1 : Math.ceil(names.length / 12);
+  const labels = range(names.length).filter((i) => i % every === 0)
+    .map((i) => text(x(i), CHART.height - 14, names[i], middle));
+  return [...labels, text((CHART.left + CHART.width) / 2, CHART.height - 2, unit, middle)];
+}
+
+// Lines over equally spaced places. series: {kind: [y ..]}; names: of the places
+function kindsChart(title, series, names, unit) {
+  const {width, height, left, right, top, bottom} = CHART;
+  const values = Object.values(series).flat().filter(Number.isFinite);
+  const low = Math.min(...values);
+  const high = Math.max(...values, low + 1e-6);
+  const inner = width - left - right;
+  const x = (i) => left + inner * (names.length > 1 ? i / (names.length - 1) : .5);
+  const y = linear(low, high, height - bottom, top);
+  const chart = chartFrame(title);
+  chart.append(...verticalAxis(low, high, y), ...placeAxis(names, x, unit));
+  for (const [kind, ys] of Object.entries(series)) {
+    const colour = KINDS[kind]?.colour ?? ACCENT;
+    const points = ys.map((value, i) => [x(i), y(value)]);
+    chart.append(polyline(points, colour, lineStyle(kind)));
+    for (const [px, py] of points) chart.append(...marker("circle", px, py, colour, 2.6));
+  }
+  return chart;
+}
+
+function chartKey(kinds) {
+  return make("div", {className: "v-key"}, ...kinds.map((kind) => {
+    const look = {stroke: KINDS[kind].colour, "stroke-width": 2, ...lineStyle(kind)};
+    const size = {width: 30, height: 10, "aria-hidden": "true"};
+    const sample = svg("svg", size, horizontal(5, 0, 30, look));
+    return make("span", {}, sample, ` ${KINDS[kind].name}`);
+  }));
+}
+
+class InspectorView {
+  constructor(model) {
+    this.model = model;
+    this.data = model.get("payload");
+    this.sheet = new TileSheet(this.data.sprite, this.data.side, this.data.across);
+    this.root = asRoot(make("div"), "vptsp-inspector");
+    this.sortBy = this.data.columns.indexOf("nearest rival");
+    this.falling = true;
+    this.filter = "";
+  }
+
+  goTo(c) {
+    this.model.set("shown", c);
+    this.model.save_changes();
+  }
+
+  show() {
+    const shown = this.model.get("shown");
+    this.root.replaceChildren(...shown >= 0 ? this.page(shown) : this.table());
+  }
+
+  link(c) {
+    const {name} = this.data.classes[c];
+    return button(name, () => this.goTo(c), {className: "v-link"});
+  }
+
+  // The page of a class.
+
+  tile(i, mark = "", note = "") {
+    const {labels, names} = this.data;
+    const name = labels[i] < 0 ? "" : names[labels[i]];
+    const words = mark ? `${name}, ${mark}` : name;
+    const canvas = this.sheet.canvas(i, TILE_SIDE);
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", words);
+    const caption = note ? [make("figcaption", {textContent: note})] : [];
+    return make("figure", {className: `v-tile ${mark}`, title: words}, canvas, ...caption);
+  }
+
+  page(c) {
+    const shown = this.data.classes[c];
+    return [
+      this.pager(c),
+      make("h3", {textContent: shown.name}),
+      this.figures(shown),
+      ...this.images(shown),
+      ...this.data.kinds.flatMap((kind) => this.nearest(shown, kind)),
+      heading("confused with"),
+      this.confusions(shown),
+      this.charts(shown)
+    ];
+  }
+
+  pager(c) {
+    const last = this.data.classes.length - 1;
+    return make("div", {className: "v-row"},
+      button("all classes", () => this.goTo(-1)),
+      button("previous", () => this.goTo(c - 1), {disabled: c === 0}),
+      button("next", () => this.goTo(c + 1), {disabled: c === last}));
+  }
+
+  figures({row}) {
+    const words = this.data.columns.map((name, i) => `${name}: ${cellText(row[i], i)}`);
+    return paragraph(words.slice(1).join("; "));
+  }
+
+  images({images, more}) {
+    const part = more ? ` (${images.length} of ${images.length + more})` : "";
+    const tiles = images.map((i) => this.tile(i));
+    return [heading(`its images${part}`), make("div", {className: "v-tiles"}, ...tiles)];
+  }
+
+  nearest({near, number}, kind) {
+    const tiles = near[kind].map(([i, cosine]) => {
+      const mark = this.data.labels[i] === number ? "right" : "wrong";
+      return this.tile(i, mark, cosine.toFixed(2));
+    });
+    const title = `training images nearest to its ${KINDS[kind].name}`;
+    return [heading(title), make("div", {className: "v-tiles"}, ...tiles)];
+  }
+
+  confusions({rivals, taken}) {
+    const proxies = rivals.map(([c, cosine]) => [this.link(c), ` ${cosine.toFixed(2)}`]);
+    const others = taken.map(([name, images]) => [`${name}: ${images}`]);
+    const images = others.length ? bullets(others) : paragraph("never");
+    return make("div", {className: "v-two"},
+      make("div", {}, paragraph("nearest other proxies (cosine)"), bullets(proxies)),
+      make("div", {}, paragraph("its images' nearest image shows another class"), images));
+  }
+
+  charts({drift, own, norms}) {
+    const {epochs, blocks, kinds} = this.data;
+    const withKey = (chart) => make("div", {}, chart, chartKey(kinds));
+    const found = [];
+    if (epochs.length > 1) {
+      const title = "drift: cosine distance from the start";
+      found.push(withKey(kindsChart(title, drift, epochs, "epoch")));
+    }
+    found.push(withKey(kindsChart("cosine to the mean of its images", own, epochs, "epoch")));
+    if (norms.length) {
+      found.push(kindsChart("mean norm of its prompts", {proxy: norms}, blocks, "block"));
+    }
+    return make("div", {className: "v-two"}, ...found);
+  }
+
+  // The table of all classes.
+
+  order() {
+    const {classes} = this.data;
+    const cell = (c) => classes[c].row[this.sortBy];
+    return range(classes.length)
+      .filter((c) => classes[c].name.toLowerCase().includes(this.filter))
+      .sort((a, b) => compareCells(cell(a), cell(b), this.falling));
+  }
+
+  table() {
+    const order = this.order();
+    const count = `${order.length.toLocaleString()} classes`;
+    const part = order.length > MOST_ROWS ? `, the first ${MOST_ROWS} below` : "";
+    const heads = this.data.columns.map((name, i) => this.columnHead(name, i));
+    const rows = order.slice(0, MOST_ROWS).map((c) => this.tableRow(c));
+    const above = make("span", {textContent: count + part});
+    const table = make("table", {},
+      make("thead", {}, make("tr", {}, ...heads)),
+      make("tbody", {}, ...rows));
+    return [
+      make("div", {className: "v-row"}, this.searchField(), above),
+      make("div", {className: "v-scroll"}, table)
+    ];
+  }
+
+  searchField() {
+    const words = "search a class";
+    const value = this.filter;
+    const field = make("input", {type: "search", placeholder: words, ariaLabel: words, value});
+    field.onchange = () => {
+      this.filter = field.value.trim().toLowerCase();
+      this.show();
+    };
+    return field;
+  }
+
+  columnHead(name, i) {
+    const sorted = i === this.sortBy;
+    const arrow = sorted ? this.falling ? " ↓" : " ↑" : "";
+    const sort = () => {
+      this.falling = sorted ? !this.falling : i > 0;
+      this.sortBy = i;
+      this.show();
+    };
+    const head = make("th", {scope: "col"}, button(name + arrow, sort, {className: "v-link"}));
+    const direction = this.falling ? "descending" : "ascending";
+    head.setAttribute("aria-sort", sorted ? direction : "none");
+    return head;
+  }
+
+  tableRow(c) {
+    const cells = this.data.classes[c].row.map((value, i) => cellText(value, i));
+    const rest = cells.slice(1).map((words) => make("td", {textContent: words}));
+    return make("tr", {}, make("td", {}, this.link(c)), ...rest);
+  }
+}
 
 function render({model, el}) {
-  const data = model.get("payload"), classes = data.classes, side = data.side, columns = data.columns;
-  const sheet = new Image(), url = URL.createObjectURL(new Blob([array(Uint8Array, data.sprite)], {type: "image/webp"})); sheet.src = url;
-  const root = make("div", {className: "vptsp-inspector"}); el.append(root);
-  let by = columns.indexOf("nearest rival"), down = true, filter = "";
-
-  function tile(i, mark, note) {
-    const c = make("canvas", {width: 96, height: 96}), name = data.labels[i] < 0 ? "" : data.names[data.labels[i]];
-    const draw = () => c.getContext("2d").drawImage(sheet, i % data.across*side + .5, Math.floor(i/data.across)*side + .5, side - 1, side - 1, 0, 0, 96, 96);
-    sheet.complete && sheet.naturalWidth ? draw() : sheet.addEventListener("load", draw);
-    c.setAttribute("role", "img"); c.setAttribute("aria-label", name + (mark ? ", " + mark : ""));
-    return make("figure", {className: "v-tile " + (mark || ""), title: name + (mark ? ", " + mark : "")}, c, ...note ? [make("figcaption", {textContent: note})] : []);
-  }
-  function chart(title, series, xs, unit) {                                                          // series: {name: [y ..]}
-    const w = 330, h = 170, l = 40, b = 28, top = 20, all = Object.values(series).flat().filter(Number.isFinite), low = Math.min(...all), high = Math.max(...all, low + 1e-6);
-    const x = i => l + (w - l - 10)*(xs.length > 1 ? i/(xs.length - 1) : .5), y = v => h - b - (h - b - top)*(v - low)/(high - low || 1);
-    const g = svg("svg", {viewBox: `0 0 ${w} ${h}`, width: w, height: h, role: "img", "aria-label": title}, text(l, 12, title, {"font-weight": 600}));
-    for (const v of [low, high]) g.append(svg("line", {x1: l, x2: w - 10, y1: y(v), y2: y(v), stroke: "currentColor", opacity: .25}), text(l - 4, y(v) + 4, Math.abs(v).toFixed(2), {"text-anchor": "end"}));
-    xs.forEach((v, i) => { if (xs.length < 13 || i % Math.ceil(xs.length/12) === 0) g.append(text(x(i), h - 14, v, {"text-anchor": "middle"})); });
-    g.append(text((l + w)/2, h - 2, unit, {"text-anchor": "middle"}));
-    for (const [name, ys] of Object.entries(series)) {
-      g.append(svg("path", {d: ys.map((v, i) => (i ? "L" : "M") + x(i) + " " + y(v)).join(""), fill: "none", stroke: lines[name] || "#0072b2", "stroke-width": 2, "stroke-dasharray": dashes[name] || ""}));
-      ys.forEach((v, i) => g.append(svg("circle", {cx: x(i), cy: y(v), r: 2.6, fill: lines[name] || "#0072b2"})));
-    }
-    return g;
-  }
-  function key() {
-    return make("div", {className: "v-key"}, ...data.kinds.map(k => { const s = svg("svg", {width: 30, height: 10, "aria-hidden": "true"}, svg("line", {x1: 0, x2: 30, y1: 5, y2: 5, stroke: lines[k], "stroke-width": 2, "stroke-dasharray": dashes[k]})); return make("span", {}, s, " " + kindNames[k]); }));
-  }
-  const go = c => { model.set("shown", c); model.save_changes(); };
-  function link(c) { const b = make("button", {className: "v-link", textContent: classes[c].name}); b.onclick = () => go(c); return b; }
-
-  function page(c) {
-    const d = classes[c], back = make("button", {textContent: "all classes"}); back.onclick = () => go(-1);
-    const previous = make("button", {textContent: "previous", disabled: c === 0}), next = make("button", {textContent: "next", disabled: c === classes.length - 1});
-    previous.onclick = () => go(c - 1); next.onclick = () => go(c + 1);
-    root.replaceChildren(make("div", {className: "v-row"}, back, previous, next), make("h3", {textContent: d.name}),
-      make("p", {textContent: columns.slice(1).map((k, i) => `${k}: ${format(d.row[i + 1], i + 1)}`).join("; ")}),
-      make("h4", {textContent: "its images" + (d.more ? ` (${d.images.length} of ${d.images.length + d.more})` : "")}), make("div", {className: "v-tiles"}, ...d.images.map(i => tile(i))),
-      ...data.kinds.flatMap(k => [make("h4", {textContent: "training images nearest to its " + kindNames[k]}), make("div", {className: "v-tiles"}, ...d.near[k].map(([i, s]) => tile(i, data.labels[i] === d.number ? "right" : "wrong", s.toFixed(2))))]),
-      make("h4", {textContent: "confused with"}), make("div", {className: "v-two"},
-        make("div", {}, make("p", {textContent: "nearest other proxies (cosine)"}), make("ul", {}, ...d.rivals.map(([r, s]) => make("li", {}, link(r), ` ${s.toFixed(2)}`)))),
-        make("div", {}, make("p", {textContent: "its images' nearest image shows another class"}), d.taken.length ? make("ul", {}, ...d.taken.map(([name, m]) => make("li", {textContent: `${name}: ${m}`}))) : make("p", {textContent: "never"}))),
-      make("div", {className: "v-two"}, ...data.epochs.length > 1 ? [make("div", {}, chart("drift: cosine distance from the start", d.drift, data.epochs, "epoch"), key())] : [],
-        make("div", {}, chart("cosine to the mean of its images", d.own, data.epochs, "epoch"), key()), ...d.norms.length ? [chart("mean norm of its prompts", {proxy: d.norms}, data.blocks, "block")] : []));
-  }
-  const format = (v, i) => v === null ? "–" : typeof v === "number" && i !== 1 ? v.toFixed(3) : String(v);                     // column 1 counts images
-  function table() {
-    const order = classes.map((_, i) => i).filter(i => classes[i].name.toLowerCase().includes(filter)).sort((a, b) => {
-      const x = classes[a].row[by], y = classes[b].row[by], s = x === null ? 1 : y === null ? -1 : typeof x === "string" ? x.localeCompare(y) : x - y; return down && x !== null && y !== null ? -s : s; });
-    const search = make("input", {type: "search", placeholder: "search a class", ariaLabel: "search a class", value: filter});
-    search.onchange = () => { filter = search.value.trim().toLowerCase(); table(); };
-    const heads = columns.map((name, i) => { const b = make("button", {className: "v-link", textContent: name + (i === by ? down ? " ↓" : " ↑" : "")}); b.onclick = () => { down = i === by ? !down : i > 0; by = i; table(); };
-      const th = make("th", {scope: "col"}, b); th.setAttribute("aria-sort", i !== by ? "none" : down ? "descending" : "ascending"); return th; });
-    const rows = order.slice(0, 500).map(c => make("tr", {}, make("td", {}, link(c)), ...classes[c].row.slice(1).map((v, i) => make("td", {textContent: format(v, i + 1)}))));
-    root.replaceChildren(make("div", {className: "v-row"}, search, make("span", {textContent: `${order.length.toLocaleString()} classes` + (order.length > 500 ? ", the first 500 below" : "")})),
-      make("div", {className: "v-scroll"}, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows))));
-  }
-  const show = () => { const c = model.get("shown"); c >= 0 ? page(c) : table(); };
-  model.on("change:shown", show); show();
-  sheet.addEventListener("load", () => { root.dataset.ready = "true"; });
-  return () => URL.revokeObjectURL(url);
+  const view = new InspectorView(model);
+  el.append(view.root);
+  model.on("change:shown", () => view.show());
+  view.show();
+  view.sheet.whenReady(() => {
+    view.root.dataset.ready = "true";
+  });
+  return () => view.sheet.release();
 }
 
 export default {render};

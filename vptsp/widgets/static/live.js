@@ -1,75 +1,164 @@
-const NS = "http://www.w3.org/2000/svg";
-function node(parent, tag, attributes = {}, text) {
-  const e = tag === "svg" || parent.namespaceURI === NS ? document.createElementNS(NS, tag) : document.createElement(tag);
-  for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v);
-  if (text !== undefined) e.textContent = text;
-  parent.append(e);
-  return e;
+// A run as it trains: a bar, curves, and a button that stops it.
+import {band, horizontal, linear, marker, padded, polyline, text, ticks} from "./charts.js";
+import {asRoot, make} from "./dom.js";
+import {svg} from "./svg.js";
+
+const CHART = {width: 360, height: 220, left: 46, right: 12, top: 46, bottom: 34};
+const MOST_MARKS = 40;    // points of a line that are marked one by one
+const KEY_Y = 30;
+
+const FROM = CHART.left;
+const TO = CHART.width - CHART.right;
+const MIDDLE = (FROM + TO) / 2;
+
+// All numbers of a panel that must be seen.
+function panelValues(panel) {
+  const shaded = panel.band ? [...panel.band.low, ...panel.band.high] : [];
+  return [...panel.lines.flatMap(({y}) => y), ...panel.levels.map(({y}) => y), ...shaded];
 }
-function ticks(lo, hi, most, least = 0) {
-  const raw = Math.max((hi - lo)/most, least), ten = 10**Math.floor(Math.log10(raw)), step = ten*[1, 2, 5, 10].find(s => s*ten >= raw*.999), out = [];
-  for (let i = Math.ceil(lo/step - 1e-6); i*step <= hi + 1e-6*step; i++) out.push(+(i*step).toPrecision(8));
-  return out;
+
+// Whole epochs, as far as there is something.
+function epochsShown(lines, all) {
+  const last = Math.max(0, ...lines.flatMap(({x}) => x));
+  return Math.min(all, Math.max(1, Math.ceil(last)));
 }
-function mark(svg, kind, x, y, fill) {
-  if (kind === "circle") node(svg, "circle", {cx: x, cy: y, r: 3.2, fill});
-  if (kind === "square") node(svg, "rect", {x: x - 3, y: y - 3, width: 6, height: 6, fill});
+
+function axes(x, y, [low, high], epochs) {
+  const middle = {"text-anchor": "middle"};
+  const values = ticks(low, high, 5).flatMap((value) => [
+    horizontal(y(value), FROM, TO, {class: "grid"}),
+    text(CHART.left - 5, y(value) + 3.5, value, {"text-anchor": "end"})
+  ]);
+  const under = CHART.height - CHART.bottom + 14;
+  const times = ticks(0, epochs, 8, epochs > 1 ? 1 : 0);
+  const labels = times.map((time) => text(x(time), under, time, middle));
+  return [...values, ...labels, text(MIDDLE, CHART.height - 4, "epoch", middle)];
 }
-function chart(parent, p, all) {
-  const W = 360, H = 220, L = 46, R = 12, T = 46, B = 34;
-  const svg = node(parent, "svg", {viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": p.alt});
-  const ys = [...p.lines.flatMap(l => l.y), ...p.levels.map(l => l.y), ...(p.band ? [...p.band.low, ...p.band.high] : [])];
-  node(svg, "text", {x: L, y: 15, class: "title"}, p.title);
-  if (!ys.length) { node(svg, "text", {x: (L + W - R)/2, y: (T + H - B)/2, "text-anchor": "middle"}, p.empty); return; }
-  let lo = Math.min(...ys), hi = Math.max(...ys); const pad = .07*(hi - lo) || .05*Math.abs(hi) || 1; lo -= pad; hi += pad;
-  const epochs = Math.min(all, Math.max(1, Math.ceil(Math.max(0, ...p.lines.flatMap(l => l.x)))));        // as far as there is something
-  const X = v => L + v/epochs*(W - L - R), Y = v => H - B - (v - lo)/(hi - lo)*(H - T - B);
-  for (const t of ticks(lo, hi, 5)) { node(svg, "line", {x1: L, x2: W - R, y1: Y(t), y2: Y(t), class: "grid"}); node(svg, "text", {x: L - 5, y: Y(t) + 3.5, "text-anchor": "end"}, t); }
-  for (const t of ticks(0, epochs, 8, epochs > 1 ? 1 : 0)) node(svg, "text", {x: X(t), y: H - B + 14, "text-anchor": "middle"}, t);
-  node(svg, "text", {x: (L + W - R)/2, y: H - 4, "text-anchor": "middle"}, "epoch");
-  if (p.band) node(svg, "polygon", {points: [...p.band.x.map((x, i) => `${X(x)},${Y(p.band.high[i])}`), ...p.band.x.map((x, i) => `${X(x)},${Y(p.band.low[i])}`).reverse()].join(" "), fill: p.lines[0].color, opacity: .25});
-  for (const l of p.levels) node(svg, "line", {x1: L, x2: W - R, y1: Y(l.y), y2: Y(l.y), stroke: l.color, "stroke-dasharray": "6 4", "stroke-width": 1.5, "data-name": l.name});
-  for (const l of p.lines) {
-    node(svg, "polyline", {points: l.x.map((x, i) => `${X(x)},${Y(l.y[i])}`).join(" "), fill: "none", stroke: l.color, "stroke-width": 2, "data-name": l.name});
-    if (l.x.length <= 40) l.x.forEach((x, i) => mark(svg, l.mark, X(x), Y(l.y[i]), l.color));
+
+function curve(line, x, y) {
+  const points = line.x.map((time, i) => [x(time), y(line.y[i])]);
+  const drawn = polyline(points, line.color, {"data-name": line.name});
+  if (points.length > MOST_MARKS) return [drawn];
+  return [drawn, ...points.flatMap(([px, py]) => marker(line.mark, px, py, line.color))];
+}
+
+function level({name, y: value, color}, y) {
+  const look = {stroke: color, "stroke-dasharray": "6 4", "stroke-width": 1.5};
+  return horizontal(y(value), FROM, TO, {...look, "data-name": name});
+}
+
+function shade({x: times, low, high}, colour, x, y) {
+  const points = (values) => times.map((time, i) => [x(time), y(values[i])]);
+  return band(points(high), points(low), colour);
+}
+
+// The names of lines and levels, side by side above the chart.
+function names({lines, levels}) {
+  const drawn = [];
+  let at = CHART.left;
+  for (const line of [...lines.filter(({y}) => y.length), ...levels]) {
+    const dashes = line.mark === undefined ? {"stroke-dasharray": "5 3"} : {};
+    const look = {stroke: line.color, "stroke-width": 2, ...dashes};
+    drawn.push(horizontal(KEY_Y, at, at + 18, look));
+    drawn.push(...marker(line.mark, at + 9, KEY_Y, line.color));
+    drawn.push(text(at + 22, KEY_Y + 3.5, line.name));
+    at += 38 + line.name.length * 5.2;
   }
-  let at = L;
-  for (const l of [...p.lines.filter(l => l.y.length), ...p.levels]) {
-    node(svg, "line", {x1: at, x2: at + 18, y1: 30, y2: 30, stroke: l.color, "stroke-width": 2, ...(l.mark === undefined ? {"stroke-dasharray": "5 3"} : {})});
-    mark(svg, l.mark, at + 9, 30, l.color);
-    at += 22 + node(svg, "text", {x: at + 22, y: 33.5}, l.name).textContent.length*5.2 + 16;
-  }
+  return drawn;
 }
-async function interrupt(kernel) {                                   // Jupyter's own server
-  const config = JSON.parse(document.getElementById("jupyter-config-data").textContent), xsrf = document.cookie.match(/(?:^|; )_xsrf=([^;]*)/);
-  const reply = await fetch(`${config.baseUrl}api/kernels/${encodeURIComponent(kernel)}/interrupt`, {method: "POST", credentials: "same-origin",
-    headers: {...(xsrf ? {"X-XSRFToken": xsrf[1]} : {}), ...(config.token ? {Authorization: `token ${config.token}`} : {})}});
+
+function panelChart(panel, all) {
+  const {width, height, left, right, top, bottom} = CHART;
+  const attributes = {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": panel.alt};
+  const chart = svg("svg", attributes, text(left, 15, panel.title, {class: "title"}));
+  const values = panelValues(panel);
+  if (!values.length) {
+    const middle = (top + height - bottom) / 2;
+    chart.append(text(MIDDLE, middle, panel.empty, {"text-anchor": "middle"}));
+    return chart;
+  }
+  const limits = padded(values);
+  const epochs = epochsShown(panel.lines, all);
+  const x = linear(0, epochs, left, width - right);
+  const y = linear(...limits, height - bottom, top);
+  chart.append(...axes(x, y, limits, epochs));
+  if (panel.band) chart.append(shade(panel.band, panel.lines[0].color, x, y));
+  chart.append(...panel.levels.map((line) => level(line, y)));
+  chart.append(...panel.lines.flatMap((line) => curve(line, x, y)));
+  chart.append(...names(panel));
+  return chart;
+}
+
+// Interrupt a kernel by the Jupyter server that this page came from.
+async function interrupt(kernel) {
+  const config = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+  const xsrf = document.cookie.match(/(?:^|; )_xsrf=([^;]*)/);
+  const headers = {};
+  if (xsrf) headers["X-XSRFToken"] = xsrf[1];
+  if (config.token) headers.Authorization = `token ${config.token}`;
+  const url = `${config.baseUrl}api/kernels/${encodeURIComponent(kernel)}/interrupt`;
+  const reply = await fetch(url, {method: "POST", credentials: "same-origin", headers});
   if (!reply.ok) throw new Error(reply.statusText);
 }
+
+class LiveView {
+  constructor(model, root) {
+    this.model = model;
+    this.root = asRoot(root, "vptsp-live");
+    this.asked = "";  // what the button did, while the run goes on
+    this.bar = make("progress", {max: 1, ariaLabel: "share of the run that is done"});
+    this.stop = make("button", {type: "button", textContent: "Stop"});
+    this.stop.onclick = () => this.askToStop();
+    this.status = make("span", {role: "status"});
+    this.more = make("input", {type: "checkbox", checked: model.get("extra")});
+    this.more.onchange = () => this.showMore();
+    this.moreLabel = make("label", {}, this.more, make("span", {textContent: " proxy drift"}));
+    this.charts = make("div", {className: "charts"});
+    const head = [this.bar, this.stop, this.status, this.moreLabel];
+    root.dataset.lmSuppressShortcuts = "true";  // keys are for the button, not for the notebook
+    root.append(make("div", {className: "head"}, ...head), this.charts);
+  }
+
+  show() {
+    const state = this.model.get("state");
+    const running = state.phase === "running";
+    this.root.dataset.phase = state.phase;
+    this.bar.value = state.done;
+    this.bar.hidden = !state.panels.length;
+    this.stop.hidden = !running && state.phase !== "stopping";
+    this.stop.disabled = !running || this.asked !== "";
+    this.status.textContent = running && this.asked ? this.asked : state.text;
+    this.moreLabel.hidden = !state.panels.some((panel) => panel.extra);
+    const shown = state.panels.filter((panel) => !panel.extra || this.more.checked);
+    this.charts.replaceChildren(...shown.map((panel) => panelChart(panel, state.epochs)));
+    if (!running) this.asked = "";
+  }
+
+  showMore() {
+    this.model.set("extra", this.more.checked);
+    this.model.save_changes();
+    this.show();
+  }
+
+  async askToStop() {
+    this.say("stopping ...");
+    try {
+      await interrupt(this.model.get("kernel"));
+    } catch {
+      this.say("this page cannot reach the kernel: press its interrupt button to stop");
+    }
+  }
+
+  say(words) {
+    this.asked = words;
+    this.show();
+  }
+}
+
 function render({model, el}) {
-  el.classList.add("vptsp-live"); el.dataset.lmSuppressShortcuts = "true";                    // keys are for the button, not for the notebook
-  const head = node(el, "div", {class: "head"}), bar = node(head, "progress", {max: 1, "aria-label": "share of the run that is done"});
-  const stop = node(head, "button", {type: "button"}, "Stop"), status = node(head, "span", {role: "status"});
-  const label = node(head, "label"), more = node(label, "input", {type: "checkbox"}); node(label, "span", {}, " proxy drift");
-  const charts = node(el, "div", {class: "charts"});
-  more.checked = model.get("extra");
-  let asked = "";
-  const show = () => {
-    const s = model.get("state"), running = s.phase === "running";
-    bar.value = s.done; bar.hidden = !s.panels.length; stop.hidden = !running && s.phase !== "stopping"; stop.disabled = !running || asked !== "";
-    status.textContent = running && asked ? asked : s.text;
-    el.dataset.phase = s.phase;
-    label.hidden = !s.panels.some(p => p.extra);
-    charts.replaceChildren();
-    for (const p of s.panels) if (!p.extra || more.checked) chart(charts, p, s.epochs);
-    if (!running) asked = "";
-  };
-  more.onchange = () => { model.set("extra", more.checked); model.save_changes(); show(); };
-  stop.onclick = async () => {
-    asked = "stopping ..."; show();
-    try { await interrupt(model.get("kernel")); } catch { asked = "this page cannot reach the kernel: press its interrupt button to stop"; show(); }
-  };
-  model.on("change:state", show); show();
+  const view = new LiveView(model, el);
+  model.on("change:state", () => view.show());
+  view.show();
 }
 
 export default {render};

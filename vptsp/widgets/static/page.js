@@ -1,4 +1,4 @@
-// A widget's life in a saved page, where there is no kernel: its state, and a stand-in for its model.
+// A widget in a saved page, where there is no kernel: its state, and a stand-in for its model.
 
 // The state as it was saved, with every {"bytes": base64} a DataView, as a kernel sends them.
 export function savedState(saved) {

@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import {test} from "node:test";
+import {patchAfter} from "../../vptsp/widgets/static/attention.js";
+import {compareCells} from "../../vptsp/widgets/static/inspector.js";
+import {SavedModel, savedState} from "../../vptsp/widgets/static/page.js";
+
+test("arrow keys move over patches and stop at the border", () => {
+  assert.equal(patchAfter("ArrowRight", 5, 4, 4), 6);
+  assert.equal(patchAfter("ArrowRight", 7, 4, 4), 7);
+  assert.equal(patchAfter("ArrowUp", 5, 4, 4), 1);
+  assert.equal(patchAfter("ArrowDown", -1, 4, 4), 0);
+  assert.equal(patchAfter("Escape", 5, 4, 4), -1);
+  assert.equal(patchAfter("a", 5, 4, 4), null);
+});
+
+test("a table sorts both ways, with what is missing at its end", () => {
+  const sorted = (falling) => [2, null, 3].sort((a, b) => compareCells(a, b, falling));
+  assert.deepEqual(sorted(true), [3, 2, null]);
+  assert.deepEqual(sorted(false), [2, 3, null]);
+  assert.ok(compareCells("cat", "dog", false) < 0);
+});
+
+test("the state of a page has its bytes again", () => {
+  const state = savedState({payload: {places: [{bytes: "AQI="}], names: null}, epoch: 3});
+  const [view] = state.payload.places;
+  assert.deepEqual([view.getUint8(0), view.getUint8(1)], [1, 2]);
+  assert.equal(state.payload.names, null);
+  assert.equal(state.epoch, 3);
+});
+
+test("a saved model tells of what changed, once it is saved", () => {
+  const model = new SavedModel({epoch: 0});
+  const heard = [];
+  model.on("change:epoch", () => heard.push(model.get("epoch")));
+  model.set("epoch", 0);
+  model.save_changes();
+  model.set("epoch", 2);
+  assert.deepEqual(heard, []);
+  model.save_changes();
+  model.save_changes();
+  assert.deepEqual(heard, [2]);
+});

@@ -1,0 +1,32 @@
+// Elements with attributes and children. Names from data only ever become text, never markup.
+import {ACCENT, RIGHT, WRONG} from "./colours.js";
+
+const TAKES_KEYS = ["button", "canvas", "input", "select"];  // JupyterLab would take their keys
+const NO_PROPERTY = ["list", "width", "height"];             // read-only, or better as attributes
+
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name in element && !NO_PROPERTY.includes(name)) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  if (TAKES_KEYS.includes(tag)) element.dataset.lmSuppressShortcuts = "true";
+  element.append(...children);
+  return element;
+}
+
+// A button with a text that does something.
+export function button(text, act, attributes = {}) {
+  const element = make("button", {textContent: text, ...attributes});
+  element.onclick = act;
+  return element;
+}
+
+// Make an element the root of a widget: its class, and the colours that its style sheet uses.
+export function asRoot(element, name) {
+  element.classList.add("vptsp-widget", name);
+  element.style.setProperty("--v-right", RIGHT);
+  element.style.setProperty("--v-wrong", WRONG);
+  element.style.setProperty("--v-accent", ACCENT);
+  return element;
+}

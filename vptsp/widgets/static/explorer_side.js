@@ -1,0 +1,87 @@
+// Beside the explorer's map: what is chosen, its neighbours, and the classes by their R@1.
+import {make} from "./dom.js";
+import {range, which} from "./typed.js";
+
+const MOST_TILES = 120;
+const MOST_LINES = 24;
+const MOST_CLASSES = 200;
+const HELP =
+  "Point at an image to see it, click to see its neighbours, draw a lasso around many.";
+
+export class Side {
+  constructor(study, sheet, choose) {
+    this.study = study;
+    this.sheet = sheet;
+    this.choose = choose;
+    this.status = make("div", {className: "v-status", role: "status"});
+    this.panel = make("div", {className: "v-panel"});
+    this.listTitle = make("h4");
+    this.list = make("div", {className: "v-list"});
+    const parts = [this.status, this.panel, this.listTitle, this.list];
+    this.element = make("div", {className: "v-side"}, ...parts);
+  }
+
+  show(picked) {
+    this.status.textContent = this.words(picked);
+    const many = picked.length > MOST_LINES;
+    const shown = picked.slice(0, MOST_TILES);
+    this.panel.replaceChildren(...shown.map((i) => many ? this.tile(i) : this.line(i)));
+    this.showClasses(picked);
+  }
+
+  words(picked) {
+    const {study} = this;
+    if (!picked.length) return HELP;
+    if (picked.length === 1) return study.describe(picked[0]);
+    const classes = new Set(picked.map((i) => study.label[i])).size;
+    const images = picked.length.toLocaleString();
+    const counts = `${images} images of ${classes.toLocaleString()} classes`;
+    return picked.length > MOST_TILES ? `${counts}, the first ${MOST_TILES} below` : counts;
+  }
+
+  tile(i, mark = "") {
+    const words = this.study.describe(i) + (mark ? `, ${mark}` : "");
+    const names = {className: `v-tile ${mark}`, title: words, ariaLabel: words};
+    const element = make("button", names, this.sheet.canvas(i, 2 * this.study.tile));
+    element.onclick = () => this.choose([i]);
+    return element;
+  }
+
+  // An image and its neighbours.
+  line(i) {
+    const {label} = this.study;
+    const found = this.study.neighbours(i);
+    const tiles = found.map((j) => this.tile(j, label[j] === label[i] ? "right" : "wrong"));
+    const arrow = make("span", {textContent: found.length ? "→" : ""});
+    return make("div", {className: "v-line"}, this.tile(i), arrow, ...tiles);
+  }
+
+  // The classes of what is chosen, or all, lowest R@1 first.
+  showClasses(picked) {
+    const {classes, label} = this.study;
+    const chosen = new Set(picked.map((i) => label[i]));
+    const rows = range(classes.length).filter((c) => !picked.length || chosen.has(c));
+    rows.sort((a, b) => (classes[a].rate ?? 2) - (classes[b].rate ?? 2));
+    this.listTitle.textContent = picked.length
+      ? "R@1 of the classes chosen, and their images"
+      : "R@1 of the classes, lowest first, and their images";
+    const more = (rows.length - MOST_CLASSES).toLocaleString();
+    const note = make("p", {textContent: `and ${more} more: search for them`});
+    const rest = rows.length > MOST_CLASSES ? [note] : [];
+    const buttons = rows.slice(0, MOST_CLASSES).map((c) => this.classButton(c));
+    this.list.replaceChildren(...buttons, ...rest);
+  }
+
+  classButton(c) {
+    const {n, label, classes} = this.study;
+    const {name, rate, images} = classes[c];
+    const percent = rate === null ? "–" : `${(100 * rate).toFixed(0)}%`;
+    const filled = make("i", {style: `width:${100 * (rate ?? 0)}%`});
+    const element = make("button", {className: "v-class"},
+      make("span", {textContent: name}),
+      make("span", {className: "v-bar"}, filled),
+      make("span", {textContent: `${percent} of ${images}`}));
+    element.onclick = () => this.choose(which(n, (i) => label[i] === c));
+    return element;
+  }
+}

@@ -1,0 +1,59 @@
+// What Python's `payload` sends of a study, its bytes as arrays.
+import {array} from "./typed.js";
+
+export class StudyData {
+  constructor(payload) {
+    Object.assign(this, payload);
+    this.last = payload.epochs.length - 1;
+    this.xy = payload.xy.map((bytes) => this.places(bytes));
+    this.stars = payload.stars.map((kinds) => {
+      const places = Object.entries(kinds).map(([kind, bytes]) => [kind, this.places(bytes)]);
+      return Object.fromEntries(places);
+    });
+    this.kinds = Object.keys(this.stars[this.last]);
+    this.label = array(Int32Array, payload.label);
+    this.split = array(Uint8Array, payload.split);
+    this.worst = [...array(Int32Array, payload.worst)];
+    this.near = array(payload.wide === 2 ? Uint16Array : Uint32Array, payload.near);
+    this.columns = payload.columns.map((column) => {
+      const values = array(column.names ? Int32Array : Float32Array, column.values);
+      return {...column, values};
+    });
+  }
+
+  // Places on the map, x and y in turn, from 16 bits each.
+  places(bytes) {
+    const span = this.high - this.low;
+    return Float32Array.from(array(Uint16Array, bytes), (value) => this.low + value / 65535 * span);
+  }
+
+  column(name) {
+    return this.columns.find((column) => column.name === name) ?? this.columns[0];
+  }
+
+  // The images nearest to image `i`, nearest first.
+  neighbours(i) {
+    const count = this.near.length / this.n;
+    return [...this.near.subarray(i * count, (i + 1) * count)].filter((j) => j < this.n);
+  }
+
+  describe(i) {
+    return `${this.classes[this.label[i]].name} (${this.splits[this.split[i]]})`;
+  }
+
+  // Image `i` in a column, as text.
+  valueText(column, i) {
+    const value = column.values[i];
+    if (column.names) return column.names[value] ?? "none";
+    return Number.isNaN(value) ? "none" : value.toFixed(2);
+  }
+
+  // Where proxy `p` of a kind is between two epochs: `moment` is 1.5 half way from the second on.
+  proxyPlace(kind, p, moment) {
+    const before = Math.floor(moment);
+    const share = moment - before;
+    const from = this.stars[before][kind];
+    const to = this.stars[Math.min(before + 1, this.last)][kind];
+    return [2 * p, 2 * p + 1].map((at) => from[at] + share * (to[at] - from[at]));
+  }
+}
