@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['umap_layout', 'layout']
 
-# %% ../../nbs/21_analysis.maps.ipynb #98e54218
+# %% ../../nbs/21_analysis.maps.ipynb #b52bc6e0
 import warnings
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..files import kept_array
-from ..metrics import neighbours
+from ..search import neighbours
 
 # %% ../../nbs/21_analysis.maps.ipynb #6cecb381
 def _neighbour_graph(
@@ -27,7 +27,7 @@ def _neighbour_graph(
     distance = torch.cat([torch.zeros(len(x), 1), (1 - similarity).clamp(min=0)], 1)
     return ids.numpy(), distance.numpy()
 
-# %% ../../nbs/21_analysis.maps.ipynb #832ab492
+# %% ../../nbs/21_analysis.maps.ipynb #73aefd5b
 def umap_layout(
     x: torch.Tensor | np.ndarray,      # embeddings, (n, e)
     k: int = 15,                       # neighbours that hold a point
@@ -39,22 +39,23 @@ def umap_layout(
     """Places in the plane that keep neighbourhoods by cosine.
     Raises `ValueError` for fewer than four points, `MetricsError` for NaN.
     (McInnes, Healy and Melville 2018, arXiv 1802.03426)"""
-    x = F.normalize(torch.as_tensor(x).float().cpu(), dim=1)
-    if len(x) < 4:
-        message = f"a map needs four points at least; there are {len(x)}."
+    unit = F.normalize(torch.as_tensor(x).float().cpu(), dim=1)
+    if len(unit) < 4:
+        message = f"a map needs four points at least; there are {len(unit)}."
         raise ValueError(message)
-    k = min(k, len(x) - 1)
+    k = min(k, len(unit) - 1)
     if start is not None: start = np.asarray(start, np.float32)
     def make() -> np.ndarray:
         import umap  # slow to import
 
-        options = dict(n_neighbors=k, metric="cosine", n_epochs=epochs, random_state=seed)
-        options["init"] = "pca" if start is None else start
+        begin = "pca" if start is None else start
+        graph = _neighbour_graph(unit, k)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")   # that a seed means one thread, and that nothing new can be placed
-            mapper = umap.UMAP(precomputed_knn=_neighbour_graph(x, k), **options)
-            return mapper.fit_transform(x.numpy()).astype(np.float32)
-    return kept_array(cache, (x.numpy(), k, epochs, seed, b"" if start is None else start), make)
+            mapper = umap.UMAP(n_neighbors=k, metric="cosine", precomputed_knn=graph, n_epochs=epochs,
+                               random_state=seed, init=begin)
+            return np.asarray(mapper.fit_transform(unit.numpy()), np.float32)
+    return kept_array(cache, (unit.numpy(), k, epochs, seed, b"" if start is None else start), make)
 
 # %% ../../nbs/21_analysis.maps.ipynb #76ebca11
 def layout(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ProxyFigures', 'proxy_figures']
 
-# %% ../../nbs/23_analysis.proxies.ipynb #dad4ee18
+# %% ../../nbs/23_analysis.proxies.ipynb #e3418d68
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from .study import Study
-from ..metrics import neighbours
 from ..model import Model
+from ..search import neighbours
 
 # %% ../../nbs/23_analysis.proxies.ipynb #13fbd245
 def _class_means(

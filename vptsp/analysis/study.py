@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['Snapshots', 'Study', 'study']
 
-# %% ../../nbs/22_analysis.study.ipynb #5571970e
+# %% ../../nbs/22_analysis.study.ipynb #4661f531
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ import torch.nn.functional as F
 
 from .maps import umap_layout
 from ..callbacks import Callback
-from ..data import ImageSet, RetrievalData
+from ..data import RetrievalData
 from ..embedding import embed_images
-from ..metrics import MetricsError, evaluate, neighbours
+from ..images import ImageSet
+from ..metrics import evaluate
 from ..model import Model
-from ..training import Run, Trainer
+from ..runs import Run
+from ..search import MetricsError, neighbours
 
 # %% ../../nbs/22_analysis.study.ipynb #22158052
 def _pools(
@@ -52,7 +55,7 @@ def _stage(
     unit = {name: F.normalize(v.detach().cpu().float(), dim=1) for name, v in points.items()}
     return {"epoch": epoch, "embeddings": torch.cat(embeddings), "proxies": unit}
 
-# %% ../../nbs/22_analysis.study.ipynb #02a20f40
+# %% ../../nbs/22_analysis.study.ipynb #0c964d8a
 class Snapshots(Callback):
     "Embeddings and proxies through the epochs, in `stages`."
     def __init__(
@@ -63,16 +66,16 @@ class Snapshots(Callback):
         self.every, self.most = every, most
         self.stages: list[dict] = []
 
-    def fit_start(self, trainer: Trainer) -> None:
+    def fit_start(self, trainer: Any) -> None:
         if self.stages and trainer.step: return    # a stopped run that goes on keeps what it has
         self.stages = []
         self._add(trainer, trainer.epoch)
 
-    def epoch_end(self, trainer: Trainer, line: dict) -> None:
+    def epoch_end(self, trainer: Any, line: dict) -> None:
         epoch = line["epoch"]
         if epoch % self.every == 0 or epoch == trainer.cfg.epochs: self._add(trainer, epoch)
 
-    def _add(self, trainer: Trainer, epoch: int) -> None:
+    def _add(self, trainer: Any, epoch: int) -> None:
         self.stages.append(_stage(trainer.model, _pools(trainer.data, self.most), epoch))
 
 # %% ../../nbs/22_analysis.study.ipynb #3d167948
@@ -169,7 +172,7 @@ def _judge(
         if name == "query": out.worst = judged.worst(12).numpy() + rows.start
     return out
 
-# %% ../../nbs/22_analysis.study.ipynb #c3a14b53
+# %% ../../nbs/22_analysis.study.ipynb #c971f59f
 def _columns(
     pools: Mapping[str, ImageSet],
     judged: _Judged,
@@ -181,7 +184,8 @@ def _columns(
     splits = np.array(list(pools), dtype=object)[np.repeat(np.arange(len(pools)), list(map(len, pools.values())))]
     common = [c for c in first.about if c != "source" and all(c in images.about for images in pools.values())]
     about = {c: np.concatenate([np.asarray(images.about[c]) for images in pools.values()]) for c in common}
-    answer = np.where(np.isnan(judged.right), None, np.where(judged.right > 0, "right", "wrong"))
+    answer = np.full(n, None, dtype=object)
+    answer[judged.right > 0], answer[judged.right == 0] = "right", "wrong"
     columns = {"class": classes, "split": splits, **about, "R@1": answer, "MAP@R": judged.mapr}
     for name, values in (more or {}).items():
         if len(values) != n:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['payload', 'Explorer']
 
-# %% ../../nbs/31_widgets.explorer.ipynb #64b9a287
+# %% ../../nbs/31_widgets.explorer.ipynb #55914f58
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ import traitlets
 
 from ..analysis.study import Study, study
 from ..pictures import NONE, PALETTE, colormap, picture_name
-from ..training import Run
+from ..runs import Run
 from .base import Widget, sprite
 
 if TYPE_CHECKING:  # matplotlib is imported by what draws with it

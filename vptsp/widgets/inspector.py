@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['inspector_payload', 'ProxyInspector']
 
-# %% ../../nbs/32_widgets.inspector.ipynb #9630712a
+# %% ../../nbs/32_widgets.inspector.ipynb #0a746efc
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ import traitlets
 from ..analysis.proxies import ProxyFigures, proxy_figures
 from ..analysis.study import Study, study
 from ..pictures import KINDS, picture_name, tile_row
-from ..training import Run
+from ..runs import Run
 from .base import Widget, sprite
 
 if TYPE_CHECKING:  # matplotlib is imported by what draws with it

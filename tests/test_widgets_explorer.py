@@ -1,0 +1,126 @@
+"Explorer and inspector with unusual names and choices."
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import traitlets
+from test_analysis import images, made_up
+
+from vptsp.analysis.study import Study, study
+from vptsp.data import RetrievalData
+from vptsp.widgets.explorer import Explorer, payload
+from vptsp.widgets.inspector import ProxyInspector
+
+HOSTILE = ["$50_$100", "_hidden", "中文", "</script><b>x", "%s {0} \\frac{"]
+
+
+@pytest.fixture(scope="module")
+def found() -> Study:
+    data = RetrievalData("$a_$b 中文", images(dict.fromkeys(HOSTILE, 3)), images({"d": 3, "e": 3}), sha256="hostile")
+    return study(*made_up(data, ("proxy", "semantic", "bias")), columns={"_$x$": np.arange(21)*.5}, progress=None)
+
+
+@pytest.fixture(scope="module")
+def explorer(found) -> Explorer:
+    return Explorer(found, progress=None)
+
+
+@pytest.fixture(scope="module")
+def inspector(found) -> ProxyInspector:
+    run = SimpleNamespace(data=RetrievalData(found.name, found.pools["train"], found.pools["query"], sha256="hostile"),
+                          model=None)
+    return ProxyInspector(run, found.stages, progress=None)
+
+
+def shown(widget) -> dict:
+    "What a notebook gets, without a complaint."
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data, about = widget._repr_mimebundle_()
+    assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(data)
+    assert about["image/png"]["alt"] == data["text/plain"]
+    return data
+
+
+@pytest.mark.parametrize("column", ["class", "split", "R@1", "MAP@R", "_$x$"])
+def test_explorer_shows_hostile_names(explorer, column):
+    explorer.colour = column
+    shown(explorer)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_inspector_shows_hostile_names(inspector, name):
+    inspector.turn_to(name)
+    assert name in shown(inspector)["text/plain"]
+
+
+def test_names_stand_in_the_picture(explorer, inspector):
+    explorer.colour = "class"
+    words = [text.get_text() for text in explorer._figure().legends[0].get_texts()]
+    assert words[0] == r"\$50_\$100" and words[1].endswith("_hidden") and "proxy" in words
+    inspector.turn_to("_hidden")
+    assert "_hidden" in inspector._figure()._suptitle.get_text()
+
+
+def smallest(figure) -> float:
+    from matplotlib.text import Text
+    return min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text())
+
+
+def test_words_in_pictures_are_large_enough(explorer, inspector):
+    assert smallest(explorer._figure()) >= 8 and smallest(inspector._figure()) >= 8
+
+
+def test_names_end_no_script(explorer, inspector, tmp_path):
+    for widget in (explorer, inspector):
+        html = widget.save(tmp_path/"page.html").read_text(encoding="utf-8")
+        assert html.count("</script>") == 2                          # the page's own
+        assert "<b>x" not in html and "https://" not in html
+
+
+def test_choosing(explorer):
+    explorer.selected = [5, 3]
+    assert [row["number"] for row in explorer.rows()] == [5, 3]
+    assert np.frombuffer(explorer.get_state()["selected"], np.int32).tolist() == [5, 3]
+    explorer.set_state({"selected": memoryview(np.int32([7, 6]).tobytes())})
+    assert explorer.selected == [7, 6]
+    assert explorer.search("HIDDEN") == [3, 4, 5] and explorer.search("nowhere") == []
+    with pytest.raises(traitlets.TraitError, match="image 21 is none of the 21 shown"): explorer.selected = [21]
+    with pytest.raises(traitlets.TraitError, match="image -1"): explorer.selected = [-1]
+    with pytest.raises(traitlets.TraitError, match="no column 'mood'; there are: class"): explorer.colour = "mood"
+
+
+def test_turning(inspector):
+    inspector.turn_to("HID")
+    assert inspector.shown == 1
+    with pytest.raises(ValueError, match="0 of the 5 training classes have 'unicorn' in their name"):
+        inspector.turn_to("unicorn")
+    with pytest.raises(ValueError, match="2 of the 5 .* have '_' in their name: "): inspector.turn_to("_")
+    for wrong in (5, -2):
+        with pytest.raises(traitlets.TraitError, match=f"class {wrong} is none of the 5"): inspector.shown = wrong
+    inspector.shown = -1
+    assert "the page of" in inspector.alt
+
+
+def test_payload_is_packed(found):
+    sent = payload(found, [np.zeros((21 + 15, 2), np.float32), np.ones((21 + 15, 2), np.float32)], (b"", 8, 5))
+    near = np.frombuffer(sent["near"], np.uint16).reshape(21, 7)
+    assert (near[15:, 5:] == 21).all()                               # where there is no further neighbour
+    assert sent["low"] == 0 and sent["high"] == 1 and np.frombuffer(sent["xy"][1], np.uint16).tolist() == [65535]*42
+    column = next(c for c in sent["columns"] if c["name"] == "_$x$")
+    assert column["names"] is None and (column["low"], column["high"]) == (0., 10.)
+    answers = next(c for c in sent["columns"] if c["name"] == "R@1")
+    assert set(answers["names"]) <= {"right", "wrong"}
+    assert all(len(c["values"]) == 4*21 for c in sent["columns"])
+
+
+def test_cache_is_the_runs_own_folder(found, tmp_path):
+    class OfFolder(Study):
+        folder = tmp_path
+    again = OfFolder(**found.__dict__)
+    Explorer(again, progress=None)
+    files = sorted(p.name for p in Path(tmp_path/"maps").iterdir())
+    Explorer(again, progress=None)
+    assert len(files) == 3 and sorted(p.name for p in Path(tmp_path/"maps").iterdir()) == files
