@@ -148,7 +148,7 @@ def check_vit(vit: nn.Module) -> None:
                f"Names that will do: {examples}, ...; timm.list_models('vit_*') lists more.")
     raise BackboneError(message)
 
-# %% ../nbs/07_backbone.ipynb #e659d68b
+# %% ../nbs/07_backbone.ipynb #6d1923d4
 class PooledViT(nn.Module):
     "A timm vision transformer, frozen: the tokens that enter its blocks, and what is read behind them."
     def __init__(
@@ -174,7 +174,7 @@ class PooledViT(nn.Module):
         "What the weights themselves say about their input."
         return tuple((getattr(self.vit, "pretrained_cfg", None) or {}).get(name, (.5, .5, .5)))
 
-    def train(self, mode: bool = True) -> "PooledViT":
+    def train(self, mode: bool = True):
         super().train(mode)
         if self.frozen: self.vit.eval()
         return self
