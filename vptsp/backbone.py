@@ -22,9 +22,9 @@ from torch.utils.checkpoint import checkpoint
 
 from .files import moved
 
-# %% ../nbs/07_backbone.ipynb #b801b409
+# %% ../nbs/07_backbone.ipynb #e5d9bf19
 def insert_and_drop(
-    block: nn.Module,       # tokens -> tokens
+    block: nn.Module,       # of tokens (b, n, d), gives tokens
     x: torch.Tensor,        # tokens, (b, n, d)
     prompts: torch.Tensor,  # (p, d), or (b, p, d) one set an image
 ) -> torch.Tensor:          # (b, n, d)
@@ -111,14 +111,14 @@ def _read_by_few(
     out = torch.einsum("bhqd,hid->bhqi", mixed.view_as(asked_of_tokens), w_v)
     return out if weights.b_v is None else out + _heads(attn, weights.b_v[None, None])
 
-# %% ../nbs/07_backbone.ipynb #9fb77c96
+# %% ../nbs/07_backbone.ipynb #71fd3c9b
 def attend(
     block: Block,                          # LayerScale, qk-norm and scaled norms included
     x: torch.Tensor,                       # tokens, (b, n, d)
     prompts: torch.Tensor | None = None,   # (p, d) shared, or (g, p, d) grouped
     index: torch.Tensor | None = None,     # group of each image, (b,); None means image i has group i
     keep: int | None = None,               # how many leading tokens are wanted; None for all
-    adapter: nn.Module | None = None,      # (tokens after attention, MLP's output) -> what is added to the output
+    adapter: nn.Module | None = None,      # of tokens after attention and the MLP's output; its result is added
 ) -> torch.Tensor:                         # (b, keep or n, d)
     "The block's output at the image tokens when prompts serve as further keys and values."
     attn = block.attn

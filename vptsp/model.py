@@ -89,7 +89,7 @@ class TwoPasses(nn.Module):
         under = shared if self.cfg.semantic_proxies == "shared_prompts" else []
         return self.proxy_head(self.backbone.run(tokens, under))
 
-# %% ../nbs/12_model.ipynb #ba452c21
+# %% ../nbs/12_model.ipynb #11da04f2
 def _in_eval_mode(model: nn.Module, run: Callable[[], torch.Tensor]) -> torch.Tensor:
     training = model.training
     model.eval()
@@ -140,7 +140,7 @@ class Model(TwoPasses):
         self,
         folder: str | Path,           # to write: model.safetensors, config.json, README.md
         backbone: bool = False,       # also save the frozen backbone, so that loading needs nothing else
-        metrics: dict | None = None,  # figures for the card, name -> number
+        metrics: dict | None = None,  # figures for the card, by name
     ) -> Path:
         "Write the tuned tensors, the settings and a card."
         return _save(self, Path(folder), backbone, metrics)
@@ -276,11 +276,11 @@ def _save(model: Model, folder: Path, backbone: bool, metrics: dict | None) -> P
         write_text(folder/"README.md", model.card(metrics))
     return folder
 
-# %% ../nbs/12_model.ipynb #4e1d4538
+# %% ../nbs/12_model.ipynb #e77d0c7e
 @patch
 def card(
     self: Model,
-    metrics: dict | None = None,  # figures, name -> number
+    metrics: dict | None = None,  # figures by name
 ) -> str:                         # Markdown
     "What this model is, how to load it, and its figures."
     cfg, parts = self.cfg, self.trainable_parameters_by_part()
