@@ -22,9 +22,9 @@ from torch.utils.checkpoint import checkpoint
 
 from .files import moved
 
-# %% ../nbs/07_backbone.ipynb #b801b409
+# %% ../nbs/07_backbone.ipynb #e5d9bf19
 def insert_and_drop(
-    block: nn.Module,       # tokens -> tokens
+    block: nn.Module,       # of tokens (b, n, d), gives tokens
     x: torch.Tensor,        # tokens, (b, n, d)
     prompts: torch.Tensor,  # (p, d), or (b, p, d) one set an image
 ) -> torch.Tensor:          # (b, n, d)
@@ -111,14 +111,14 @@ def _read_by_few(
     out = torch.einsum("bhqd,hid->bhqi", mixed.view_as(asked_of_tokens), w_v)
     return out if weights.b_v is None else out + _heads(attn, weights.b_v[None, None])
 
-# %% ../nbs/07_backbone.ipynb #9fb77c96
+# %% ../nbs/07_backbone.ipynb #71fd3c9b
 def attend(
     block: Block,                          # LayerScale, qk-norm and scaled norms included
     x: torch.Tensor,                       # tokens, (b, n, d)
     prompts: torch.Tensor | None = None,   # (p, d) shared, or (g, p, d) grouped
     index: torch.Tensor | None = None,     # group of each image, (b,); None means image i has group i
     keep: int | None = None,               # how many leading tokens are wanted; None for all
-    adapter: nn.Module | None = None,      # (tokens after attention, MLP's output) -> what is added to the output
+    adapter: nn.Module | None = None,      # of tokens after attention and the MLP's output; its result is added
 ) -> torch.Tensor:                         # (b, keep or n, d)
     "The block's output at the image tokens when prompts serve as further keys and values."
     attn = block.attn
@@ -148,7 +148,7 @@ def check_vit(vit: nn.Module) -> None:
                f"Names that will do: {examples}, ...; timm.list_models('vit_*') lists more.")
     raise BackboneError(message)
 
-# %% ../nbs/07_backbone.ipynb #e659d68b
+# %% ../nbs/07_backbone.ipynb #6d1923d4
 class PooledViT(nn.Module):
     "A timm vision transformer, frozen: the tokens that enter its blocks, and what is read behind them."
     def __init__(
@@ -174,7 +174,7 @@ class PooledViT(nn.Module):
         "What the weights themselves say about their input."
         return tuple((getattr(self.vit, "pretrained_cfg", None) or {}).get(name, (.5, .5, .5)))
 
-    def train(self, mode: bool = True) -> "PooledViT":
+    def train(self, mode: bool = True):
         super().train(mode)
         if self.frozen: self.vit.eval()
         return self

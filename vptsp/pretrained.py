@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['bundled_vit', 'load_weights', 'load_vit']
 
-# %% ../nbs/07b_pretrained.ipynb #06b4a35f
+# %% ../nbs/07b_pretrained.ipynb #6f305f50
 import copy
 import difflib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -98,8 +99,8 @@ def load_vit(
     if weights is not None: load_weights(vit, weights)
     return vit
 
-# %% ../nbs/07b_pretrained.ipynb #e4c7ee8d
-def _from_timm(name: str, pretrained: bool, image_size: int | None) -> VisionTransformer:
+# %% ../nbs/07b_pretrained.ipynb #f378fb5b
+def _from_timm(name: str, pretrained: bool, image_size: int | None) -> Any:  # a VisionTransformer
     try:
         about = timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError:                                                       # no such tag
@@ -111,7 +112,7 @@ def _from_timm(name: str, pretrained: bool, image_size: int | None) -> VisionTra
         message = f"timm has no model {name!r}{guess} timm.list_models('vit_*', pretrained=True) lists them."
         raise BackboneError(message)
     usual = image_size in (None, (about.input_size or (3, 224))[-1])
-    size = {} if usual else {"img_size": image_size}
+    size: dict[str, Any] = {} if usual else {"img_size": image_size}
     with torch.device("meta"): check_vit(timm.create_model(name, num_classes=0))          # before anything is fetched
     try:
         vit = timm.create_model(name, pretrained=False, num_classes=0, **size)

@@ -77,7 +77,7 @@ class ClassPrompts(nn.Module):
     def bind(self, optimizer: torch.optim.Optimizer) -> None:
         "Nothing to do: the prompts are the optimizer's own parameters."
 
-# %% ../nbs/08_prompts.ipynb #68d5b4c5
+# %% ../nbs/08_prompts.ipynb #323ae115
 class ClassPromptBank(nn.Module):
     "Prompts of every class in host memory; only the rows of the batch's classes are on the device and have gradients."
     def __init__(
@@ -109,7 +109,7 @@ class ClassPromptBank(nn.Module):
 
     def tables(self) -> dict[str, torch.Tensor]:  # number of the block -> (c, p'_l, d)
         "All prompts of each block, to write to."
-        return {l: self._buffers[f"bank_{l}"] for l in self.rows}
+        return {l: self.get_buffer(f"bank_{l}") for l in self.rows}
 
     def bind(
         self,
@@ -127,7 +127,7 @@ class ClassPromptBank(nn.Module):
         self._buffers.update(bank)
         return self
 
-# %% ../nbs/08_prompts.ipynb #54f5c52d
+# %% ../nbs/08_prompts.ipynb #0a4efc68
 @patch
 def withdraw(
     self: ClassPromptBank,
@@ -143,7 +143,7 @@ def withdraw(
     with torch.no_grad():
         for l, p in self.rows.items():
             if g > len(p): self._grow(l, g)
-            p[:g] = self._buffers[f"bank_{l}"][ids].to(p)    # in place: a graph that still needs the last rows notices
+            p[:g] = self.get_buffer(f"bank_{l}")[ids].to(p)    # in place: a graph that needs the last rows notices
             for name, t in self._row_state(l).items():
                 t[:g] = self.state[l, name][ids].to(t) if (l, name) in self.state else 0
     self.classes = ids
@@ -154,14 +154,14 @@ def deposit(self: ClassPromptBank) -> None:
     if self.classes is None: return
     ids, g = self.classes, len(self.classes)
     for l, p in self.rows.items():
-        bank = self._buffers[f"bank_{l}"]
+        bank = self.get_buffer(f"bank_{l}")
         for name, t in self._row_state(l).items():
             if (l, name) not in self.state: self.state[l, name] = torch.zeros_like(bank)
             self.state[l, name][ids] = t[:g].detach().cpu().float()
         bank[ids] = p.detach()[:g].cpu().float()
     self.classes = None
 
-# %% ../nbs/08_prompts.ipynb #f22269cd
+# %% ../nbs/08_prompts.ipynb #5393b5b9
 @patch
 def _row_state(self: ClassPromptBank, l: str) -> dict[str, torch.Tensor]:
     "The optimizer's tensors that have a row for each row of block `l`."
@@ -172,7 +172,7 @@ def _row_state(self: ClassPromptBank, l: str) -> dict[str, torch.Tensor]:
 def _grow(self: ClassPromptBank, l: str, g: int) -> None:
     "Room for `g` rows, in the parameter that the optimizer knows already."
     p = self.rows[l]
-    names = list(self._row_state(l))
+    state = self._row_state(l)
     p.grad = None
     p.data = torch.zeros(g, *p.shape[1:], device=p.device, dtype=p.dtype)
-    for name in names: self.optimizer.state[p][name] = torch.zeros_like(p)
+    for name in state: self.optimizer.state[p][name] = torch.zeros_like(p)

@@ -100,7 +100,7 @@ def _add_low_rank(backbone: Backbone, cfg: Config) -> None:
         update = LowRank(rows, columns, cfg.lora_rank, cfg.lora_alpha)
         parametrize.register_parametrization(block.attn.qkv, "weight", update)
 
-# %% ../nbs/11_tuning.ipynb #4de6a819
+# %% ../nbs/11_tuning.ipynb #b0bbff7b
 parts = ("prompts", "class_prompts", "accumulator", "heads", "biases", "proxy_bias", "adapters", "lora", "backbone")
 
 _prefixes = {"prompts.": "prompts", "class_prompts.": "class_prompts", "proxies.accumulator.": "accumulator",
@@ -119,7 +119,7 @@ def trainable_by_part(
     model: nn.Module,
 ) -> dict[str, int]:  # part -> number, in the order of `parts`; parts that have none are left out
     "Trainable parameters by part. With full fine-tuning the backbone's biases count as backbone."
-    counts = dict.fromkeys(parts, 0)
+    counts: dict[str, int] = dict.fromkeys(parts, 0)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     full = any(part_of(name) == "backbone" for name in trained)
     for name, p in trained.items():
