@@ -10,26 +10,50 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vptsp.config import Config, methods, presets, register_accumulator, register_loss
-from vptsp.analysis.check import DataCheck, check_data
-from vptsp.analysis.compare import Comparison, compare
-from vptsp.analysis.study import Snapshots, Study, study
-from vptsp.benchmarks import load_dataset, load_emoji, register_benchmark
-from vptsp.callbacks import Callback
-from vptsp.data import ImageSet, RetrievalData
-from vptsp.embedding import embed_images
-from vptsp.losses import ProxyAnchorLoss, build_loss
-from vptsp.metrics import evaluate, neighbours, retrieval_metrics
-from vptsp.model import Model, Output, build_model, load_published
-from vptsp.readers import from_csv, from_folder, from_pairs
-from vptsp.retrieval import Gallery, Hits
-from vptsp.training import Run, Trainer
-from vptsp.widgets.attention import AttentionViewer
-from vptsp.widgets.explorer import Explorer
-from vptsp.widgets.gallery import show_retrievals
-from vptsp.widgets.inspector import ProxyInspector
-from vptsp.widgets.live import Live
-from vptsp.widgets.report import demo, report_page
+from vptsp.all import (
+    AttentionViewer,
+    Callback,
+    Config,
+    DataCheck,
+    Explorer,
+    Gallery,
+    Hits,
+    ImageSet,
+    Live,
+    Model,
+    Output,
+    ProxyAnchorLoss,
+    ProxyInspector,
+    RetrievalData,
+    Run,
+    Snapshots,
+    Trainer,
+    build_loss,
+    build_model,
+    check_data,
+    compare,
+    demo,
+    embed_images,
+    from_csv,
+    from_folder,
+    from_pairs,
+    load_dataset,
+    load_emoji,
+    load_published,
+    methods,
+    neighbours,
+    presets,
+    register_accumulator,
+    register_benchmark,
+    register_loss,
+    report_page,
+    retrieval_metrics,
+    show_classes,
+    show_retrievals,
+    study,
+)
+from vptsp.analysis.compare import Comparison
+from vptsp.analysis.study import Study
 
 
 def settings() -> Config:
@@ -96,7 +120,7 @@ def figures(e: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
     m: dict[str, float] = retrieval_metrics(e, y, ks=(1, 2, 4, 8))
     m = retrieval_metrics(e, y, gallery=e, gallery_labels=y, ks=(1, 10), clustering=True)
     similarity, ids = neighbours(e, k=5)
-    print(m["R@1"], similarity.shape, ids.shape, evaluate(e, y).interval())
+    print(m["R@1"], similarity.shape, ids.shape)
     return m
 
 
@@ -132,6 +156,7 @@ def inside(run: Run, data: RetrievalData) -> None:
     found: DataCheck = check_data(data)
     table: Comparison = compare(run.cfg, data)
     print(found.ok, found.lines(), table.report(), report_page(table), demo("demo"))
+    show_classes(data.sets)
     show_retrievals(run)
     run.show_worst(8)
 

@@ -126,7 +126,7 @@ def _method_changes(cfg: Config, name: str) -> dict[str, Any]:
 
 # %% ../nbs/02_config.ipynb #d5336606
 def from_published(
-    settings: Mapping[str, Any],  # of the published code: name -> value, or name -> {"desc": ..., "value": ...}
+    settings: Mapping[str, Any],  # of the published code: values by name, or dicts of `desc` and `value`
     where: str = "settings",      # they come from, for messages
 ) -> Config:
     "The configuration that a settings file of the published code describes. Warns of every key that has no effect."

@@ -92,7 +92,7 @@ def checked_file(
 # %% ../nbs/00_files.ipynb #0bd961ba
 def moved(
     module: str,            # that they moved from
-    homes: dict[str, str],  # module -> the names that went there, between spaces
+    homes: dict[str, str],  # the names that went to each module, between spaces
 ) -> Callable[[str], object]:  # the old module's `__getattr__`
     "Finds names at their new place. Kept until 0.2."
     where = {name: home for home, names in homes.items() for name in names.split()}

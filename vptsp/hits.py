@@ -70,7 +70,7 @@ def _tile_note(tile: _Tile) -> str:
     names = [tile.label] if tile.label else Path(tile.name).parts[-2:]
     return "\n".join([f"{tile.similarity:.3f}", *(picture_name(name, 16) for name in names)])
 
-# %% ../nbs/16a_hits.ipynb #c59ec7a8
+# %% ../nbs/16a_hits.ipynb #2f9ab38d
 @dataclass(repr=False)
 class Hits:
     "The nearest images of one query, nearest first."
@@ -96,7 +96,9 @@ class Hits:
         labels = self.gallery.labels
         return labels and [labels[i] for i in self.ids.tolist()]
 
-    def rows(self) -> list[dict]:  # `path`, `similarity`, and `label` if known
+    def rows(
+        self,
+    ) -> list[dict]:  # `path`, `similarity`, and `label` if known
         "For JSON."
         rows = [{"path": printable(p), "similarity": s} for p, s in zip(self.paths, self.similarity.tolist())]
         for row, label in zip(rows, self.labels or []): row["label"] = printable(label)

@@ -84,8 +84,8 @@ class ImageSet(Dataset):
         labels: Sequence[int] | torch.Tensor,  # number of each image's class, (n,)
         classes: Iterable[str],                # names, (c,)
         sheet: Tiles | None = None,            # where the tiles are; None for files
-        about: Mapping[str, Sequence] | None = None,   # further columns, name -> n values (`super`: super-classes)
-        transform: Callable | None = None,     # PIL image -> tensor
+        about: Mapping[str, Sequence] | None = None,   # further columns by name, n values each (`super`: super-classes)
+        transform: Callable | None = None,     # makes a tensor of a PIL image
     ):
         self.sources, self.classes = list(sources), list(classes)
         self.labels = torch.as_tensor(labels, dtype=torch.long)

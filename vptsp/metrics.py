@@ -22,7 +22,7 @@ from .search import MetricsError, Vectors, approximate_search, compare_searches,
 # found here too
 _all_ = [MetricsError, approximate_search, compare_searches, neighbours, clustering_metrics, kmeans, pairwise_f1]
 
-# %% ../nbs/14_metrics.ipynb #61ca781e
+# %% ../nbs/14_metrics.ipynb #03b93bf9
 class Ranking(NamedTuple):
     "What every figure is computed from."
     ids: torch.Tensor       # neighbours, nearest first, (n, k)
@@ -50,7 +50,11 @@ def _checked_labels(
         raise MetricsError(message)
     return y, gallery_y
 
-def _to_be_found(y: torch.Tensor, gallery_y: torch.Tensor, own: bool) -> torch.Tensor:  # R of each query, (n,)
+def _to_be_found(
+    y: torch.Tensor,
+    gallery_y: torch.Tensor,
+    own: bool,
+) -> torch.Tensor:  # R of each query, (n,)
     "Images of each query's class among those that are searched. Raises `MetricsError` if there is none for any."
     classes, inverse = torch.cat([y, gallery_y]).unique(return_inverse=True)
     count = torch.bincount(inverse[len(y):], minlength=len(classes))
@@ -91,8 +95,11 @@ def rank(
     blocks = _rankings(embeddings, labels, gallery, gallery_labels, k, distance, use_faiss)
     return Ranking(*(torch.cat(column) for column in zip(*blocks)))
 
-# %% ../nbs/14_metrics.ipynb #9c32c832
-def _hits_within(r: Ranking, cut: torch.Tensor | int) -> torch.Tensor:  # (n, k'), 0 or 1
+# %% ../nbs/14_metrics.ipynb #8ef3c718
+def _hits_within(
+    r: Ranking,
+    cut: torch.Tensor | int,
+) -> torch.Tensor:  # (n, k'), 0 or 1
     "Hits among the first `cut` neighbours, a number for all queries or one for each."
     limit = torch.as_tensor(cut)
     hit = r.hit[:, :int(limit.max())].double()
@@ -105,7 +112,9 @@ def recall_at(
     "Whether one of the k nearest is right."
     return r.hit[:, :k].any(1).double()
 
-def r_precision(r: Ranking) -> torch.Tensor:  # (n,)
+def r_precision(
+    r: Ranking,
+) -> torch.Tensor:  # (n,)
     "Share of right ones among the first R."
     return _hits_within(r, r.relevant).sum(1)/r.relevant.clamp(min=1)
 
@@ -137,7 +146,7 @@ def _figures(r: Ranking, ks: Sequence[int], own: bool) -> dict[str, torch.Tensor
         figures["MAP@50 (published code)"] = average_precision(r, 50, r.hit[:, :50].sum(1))
     return figures
 
-# %% ../nbs/14_metrics.ipynb #51eed898
+# %% ../nbs/14_metrics.ipynb #5ba54959
 @dataclass
 class Evaluation:
     "One search, from every side. Made by `evaluate`."
@@ -148,7 +157,9 @@ class Evaluation:
     labels: torch.Tensor              # of the queries, (n,)
     gallery_labels: torch.Tensor      # of what is searched, (m,)
 
-    def mean(self) -> dict[str, float]:  # figure -> its mean
+    def mean(
+        self,
+    ) -> dict[str, float]:  # figure -> its mean
         "The figures of the whole set, and how many queries they rest on."
         figures = {name: values.nanmean().item() for name, values in self.figures.items()}
         figures["queries"] = int((self.relevant > 0).sum())
@@ -291,9 +302,11 @@ def confusions(
         rows.append(row | {"queries": count, "share": count/queries_of[a]})
     return rows
 
-# %% ../nbs/14_metrics.ipynb #79a3495c
+# %% ../nbs/14_metrics.ipynb #6cdef3d9
 @patch
-def hubs(self: Evaluation) -> torch.Tensor:  # (m,), int
+def hubs(
+    self: Evaluation,
+) -> torch.Tensor:  # (m,), int
     "How many queries have each image among the neighbours that were kept."
     return torch.bincount(self.ids.flatten(), minlength=len(self.gallery_labels))
 

@@ -99,8 +99,12 @@ def load_vit(
     if weights is not None: load_weights(vit, weights)
     return vit
 
-# %% ../nbs/07b_pretrained.ipynb #f378fb5b
-def _from_timm(name: str, pretrained: bool, image_size: int | None) -> Any:  # a VisionTransformer
+# %% ../nbs/07b_pretrained.ipynb #c12f9f27
+def _from_timm(
+    name: str,
+    pretrained: bool,
+    image_size: int | None,
+) -> Any:  # a VisionTransformer
     try:
         about = timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError:                                                       # no such tag

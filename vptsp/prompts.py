@@ -28,7 +28,7 @@ def _layers(counts: list[int], groups: int, num: int, width: int) -> dict[str, t
     "The start of every block that has prompts, by the block's number."
     return {str(l): _start(groups, num, used, width) for l, used in enumerate(counts) if used}
 
-# %% ../nbs/08_prompts.ipynb #dc99ce42
+# %% ../nbs/08_prompts.ipynb #65f30569
 class SharedPrompts(nn.Module):
     "One set of prompts a block for all images. Calling it gives what `Backbone.run` takes."
     def __init__(
@@ -44,10 +44,12 @@ class SharedPrompts(nn.Module):
         start = _layers(self.counts, 1, num, width)
         self.layers = nn.ParameterDict({l: nn.Parameter(prompts[0]) for l, prompts in start.items()})
 
-    def forward(self) -> list[torch.Tensor | None]:  # (p_l, d), or None for a block without
+    def forward(
+        self,
+    ) -> list[torch.Tensor | None]:  # (p_l, d), or None for a block without
         return [self.layers[str(l)] if used else None for l, used in enumerate(self.counts)]
 
-# %% ../nbs/08_prompts.ipynb #7738d56a
+# %% ../nbs/08_prompts.ipynb #7be38229
 class ClassPrompts(nn.Module):
     "Prompts of every class, as parameters."
     def __init__(
@@ -70,14 +72,16 @@ class ClassPrompts(nn.Module):
     ) -> list[torch.Tensor | None]:     # (g, p'_l, d), or None for a block without
         return [self.layers[str(l)].index_select(0, classes) if used else None for l, used in enumerate(self.counts)]
 
-    def tables(self) -> dict[str, torch.Tensor]:  # number of the block -> (c, p'_l, d)
+    def tables(
+        self,
+    ) -> dict[str, torch.Tensor]:  # number of the block -> (c, p'_l, d)
         "All prompts of each block, to write to."
         return {l: p.data for l, p in self.layers.items()}
 
     def bind(self, optimizer: torch.optim.Optimizer) -> None:
         "Nothing to do: the prompts are the optimizer's own parameters."
 
-# %% ../nbs/08_prompts.ipynb #323ae115
+# %% ../nbs/08_prompts.ipynb #bef89eec
 class ClassPromptBank(nn.Module):
     "Prompts of every class in host memory; only the rows of the batch's classes are on the device and have gradients."
     def __init__(
@@ -107,7 +111,9 @@ class ClassPromptBank(nn.Module):
         self.withdraw(classes)
         return [self.rows[str(l)][:len(classes)] if used else None for l, used in enumerate(self.counts)]
 
-    def tables(self) -> dict[str, torch.Tensor]:  # number of the block -> (c, p'_l, d)
+    def tables(
+        self,
+    ) -> dict[str, torch.Tensor]:  # number of the block -> (c, p'_l, d)
         "All prompts of each block, to write to."
         return {l: self.get_buffer(f"bank_{l}") for l in self.rows}
 

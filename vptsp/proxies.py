@@ -156,7 +156,7 @@ def _gru_relu(embed_dim: int, cfg: Config) -> GRUAccumulator: return _gru(embed_
 @register_accumulator("gru")
 def _gru_tanh(embed_dim: int, cfg: Config) -> GRUAccumulator: return _gru(embed_dim, cfg, relu=False)
 
-# %% ../nbs/09_proxies.ipynb #ed389348
+# %% ../nbs/09_proxies.ipynb #95b9ea8d
 class Proxies(NamedTuple):
     "What a loss compares embeddings with."
     all: torch.Tensor      # of every class, (c, e)
@@ -203,7 +203,9 @@ class SemanticProxies(nn.Module):
         return self.ratio*bias + (1 - self.ratio)*rows
 
     @torch.no_grad()
-    def current(self) -> torch.Tensor:  # (c, e)
+    def current(
+        self,
+    ) -> torch.Tensor:  # (c, e)
         "Proxies of all classes as they stand, without gradient."
         return self.bias.detach() if self.accumulator is None else self._mixed(self.bias, self.memory)
 

@@ -87,7 +87,7 @@ _never_read = {"promot_mix", "negative_push", "same_p_scheduler", "force_add_pos
                "proxy_net_head", "proxy_net_depth", "loss_oproxy_lrmulti"}
 
 def our_settings(
-    settings: Mapping[str, Any],  # theirs: name -> value, or name -> {"desc": ..., "value": ...}
+    settings: Mapping[str, Any],  # theirs: values by name, or dicts of `desc` and `value`
     where: str = "settings",      # they come from, for messages
 ) -> dict[str, Any]:              # ours, not yet checked
     "Our settings for those of the published code. Warns of every key that has no effect."

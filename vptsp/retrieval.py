@@ -48,7 +48,7 @@ def _unlabelled(sources: Sequence) -> ImageSet: return ImageSet(sources, [0]*len
 
 def _absolute(path: str | Path) -> Path: return Path(os.path.abspath(path))
 
-# %% ../nbs/17_retrieval.ipynb #a320a329
+# %% ../nbs/17_retrieval.ipynb #44183dee
 def _images_under(folder: str | Path) -> ImageSet:
     "Raises `GalleryError` where there is no folder, or no image in it."
     root = _absolute(folder)
@@ -61,7 +61,9 @@ def _images_under(folder: str | Path) -> ImageSet:
         raise GalleryError(message)
     return images
 
-def _images_of(source: Source) -> tuple[ImageSet, Path | None]:  # images, folder that their paths are under
+def _images_of(
+    source: Source,
+) -> tuple[ImageSet, Path | None]:  # images, folder that their paths are under
     "What `Gallery.build` was given. The folder is None for images that are no files."
     if isinstance(source, (str, Path)): return _images_under(source), _absolute(source)
     if not isinstance(source, (ImageSet, list, tuple)):
@@ -94,7 +96,7 @@ class Gallery:
         embeddings: torch.Tensor,           # (n, e), of length one
         images: ImageSet,                   # what they are of
         root: Path | None,                  # folder that all paths are under; None for images that are no files
-        skipped: dict[str, str],            # name -> why it could not be read
+        skipped: dict[str, str],            # why an image could not be read, by its name
         fingerprint: str,                   # of the model
         model: Model | None = None,         # None: read from `folder` when it is first needed
         folder: Path | None = None,         # that the gallery was loaded from
@@ -191,7 +193,7 @@ class Gallery:
         skipped = f"; {len(self.skipped):,} could not be read, see .skipped" if self.skipped else ""
         return f"Gallery({len(self):,} images{place}, embeddings of {self.embeddings.shape[1]}{skipped})"
 
-# %% ../nbs/17_retrieval.ipynb #453a20b4
+# %% ../nbs/17_retrieval.ipynb #5cc74042
 def _names(images: ImageSet, root: Path | None) -> list[str]:
     "Paths from the root; else what the images are called."
     if root is not None: return [path.relative_to(root).as_posix() for path in images.sources]
@@ -209,7 +211,10 @@ def _checked_model(gallery: Gallery, model: Model) -> Model:
 
 def _is_image(query: object) -> bool: return isinstance(query, (str, Path, Image.Image))
 
-def _as_vector(query: object, length: int) -> torch.Tensor:  # (e,)
+def _as_vector(
+    query: object,
+    length: int,
+) -> torch.Tensor:  # (e,)
     "An embedding that was given as a query."
     if not isinstance(query, (torch.Tensor, np.ndarray)):
         message = f"a query is a path, a PIL image or an embedding, not {type(query).__name__}."
@@ -220,7 +225,10 @@ def _as_vector(query: object, length: int) -> torch.Tensor:  # (e,)
         raise GalleryError(message)
     return torch.as_tensor(query)
 
-def _embedded(queries: list, gallery: Gallery) -> torch.Tensor:  # (n, e)
+def _embedded(
+    queries: list,
+    gallery: Gallery,
+) -> torch.Tensor:  # (n, e)
     "One embedding a query."
     out = torch.empty(len(queries), gallery.embeddings.shape[1])
     pictures = [i for i, query in enumerate(queries) if _is_image(query)]
@@ -271,14 +279,16 @@ def _replace_folder(folder: Path, new: Path, old: Path) -> None:
         if old.exists(): old.rename(folder)
         raise
 
-# %% ../nbs/17_retrieval.ipynb #5cde048e
+# %% ../nbs/17_retrieval.ipynb #d2fd69f3
 class _Gone:
     "Stands for images that were no files when the gallery was saved."
     def tile(self, i: int | str) -> Image.Image:
         message = f"the image {i!r} was no file when its gallery was saved."
         raise DataError(message)
 
-def _read_files(folder: Path) -> tuple[dict, list[dict], torch.Tensor]:  # what gallery.json says, lines, embeddings
+def _read_files(
+    folder: Path,
+) -> tuple[dict, list[dict], torch.Tensor]:  # what gallery.json says, lines, embeddings
     "The files of a gallery, read and counted. Raises what reading raises, `ValueError` where counts differ."
     about = json.loads((folder/"gallery.json").read_text(encoding="utf-8"))
     lines = [json.loads(line) for line in (folder/"images.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -90,8 +90,10 @@ def read_history(
     if not file.is_file(): return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
-# %% ../nbs/15a_runs.ipynb #a13b2ddd
-def _optimizer_state(optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:  # tensors and numbers by name
+# %% ../nbs/15a_runs.ipynb #996b93bf
+def _optimizer_state(
+    optimizer,
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:  # tensors and numbers by name
     tensors, scalars = {}, {}
     for i, state in optimizer.state_dict()["state"].items():
         for k, v in state.items():

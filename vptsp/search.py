@@ -207,8 +207,10 @@ def approximate_search(
         return torch.from_numpy(similarity), torch.from_numpy(ids)
     return search
 
-# %% ../nbs/13a_search.ipynb #6c2110f9
-def _clocked(work: Callable) -> tuple:  # what it returned, seconds
+# %% ../nbs/13a_search.ipynb #93c3e1e3
+def _clocked(
+    work: Callable,
+) -> tuple:  # what it returned, seconds
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start

@@ -184,9 +184,11 @@ def _check_stop(self: Trainer, *_: Any) -> None:
 def _run(self: Trainer, metrics: dict) -> Run:
     return Run(self.cfg, self.model.eval(), metrics, self.history, self.data, self.out)
 
-# %% ../nbs/16_training.ipynb #4251542a
+# %% ../nbs/16_training.ipynb #8c82f86d
 @patch
-def _prepare(self: Trainer) -> bool:  # whether there is anything to do
+def _prepare(
+    self: Trainer,
+) -> bool:  # whether there is anything to do
     "Optimizer, batches and a warm start; or what the folder holds."
     cfg, model = self.cfg, self.model
     self.optimizer, self.loader = None, []
@@ -261,7 +263,7 @@ def _end_epoch(self: Trainer, so_far: _SoFar) -> None:
     self.so_far = None
     self._checkpoint()
 
-# %% ../nbs/16_training.ipynb #eaa8c719
+# %% ../nbs/16_training.ipynb #035f9068
 @patch
 def _checkpoint(self: Trainer) -> None:
     "What going on needs; then the history."
@@ -273,7 +275,9 @@ def _checkpoint(self: Trainer) -> None:
     write_history(self.out, self.history)
 
 @patch
-def _resume(self: Trainer) -> bool:  # whether there was something to go on from
+def _resume(
+    self: Trainer,
+) -> bool:  # whether there was something to go on from
     "Take up the checkpoint of this folder."
     if not self.out or self.optimizer is None: return False
     file = self.out/"checkpoint"/"last.safetensors"
