@@ -40,7 +40,7 @@ benchmarks: Registry[Benchmark] = Registry("dataset", error=DataError)
 def register_benchmark(
     name: str,                                            # for `load_dataset` and the setting `dataset`
     ks: Sequence[int],                                    # K of the R@K that are reported
-    counts: Mapping[str, tuple[int, int]] | None = None,  # (images, classes) of each set, for a warning where they differ
+    counts: Mapping[str, tuple[int, int]] | None = None,  # (images, classes) of each set; others are warned of
     classes: int | None = None,                           # to train on; by default as counted
     super_classes: str = "",                              # what the column `super` tells
     needs_root: bool = True,                              # whether it must be told a folder
