@@ -118,9 +118,10 @@ def run_all():
 
 def run_one(number):
     "Export, and look at one notebook: ruff, then run it."
-    found = [p for p in notebooks() if p.name.startswith(number)]
+    found = [p for p in notebooks() if p.name.partition("_")[0] == number]
     if len(found) != 1:
-        sys.exit(f"NB={number} names {len(found)} notebooks; give the beginning of one name, for instance NB=10")
+        numbers = ", ".join(p.name.partition("_")[0] for p in notebooks() if p.name[0].isdigit())
+        sys.exit(f"NB={number}: this must be the number of a notebook, one of {numbers}")
     if run(BIN/"nbdev_export"): sys.exit("nbdev_export failed")
     if run(BIN/"ruff", "check", found[0], ROOT/"vptsp"): sys.exit("ruff found something")
     if run(BIN/"nbdev_test", "--path", found[0], "--do_print"): sys.exit(f"{found[0].name} failed")

@@ -15,7 +15,7 @@ PYTHON, BIN = sys.executable, Path(sys.executable).parent
 PYTEST = [PYTHON, "-m", "pytest", "-q", "-ra"]
 STAGES = {  # name -> commands
     "lint": [[BIN/"ruff", "check", "."], [PYTHON, "tests/check_notebooks.py"]],
-    "js": [["node", "--test", "tests/js/"]],
+    "js": [["node", "--test", *sorted((ROOT/"tests"/"js").glob("*.test.mjs"))]],
     "notebooks": [[PYTHON, "tests/check_notebooks.py", "--run"]],
     "tests": [[*PYTEST, "tests", "--ignore", "tests/browser"]],
     "browser": [[*PYTEST, "tests/browser"]],
