@@ -12,7 +12,7 @@ from torch import nn
 
 from .config import ConfigError
 
-# %% ../nbs/11a_heads.ipynb #0568133a
+# %% ../nbs/11a_heads.ipynb #d17bbad7
 class Head(nn.Module):
     "Pooled features (b, t, d) to embeddings (b, e) of length one."
     def __init__(
@@ -63,6 +63,7 @@ class Head(nn.Module):
             linear.weight.copy_(axes)
             linear.bias.copy_(-axes @ x.mean(0))
 
+# %% ../nbs/11a_heads.ipynb #797ea8e2
 class NoHead(nn.Module):
     "The pooled features themselves (averaged over two class tokens), of length one."
     def __init__(self, dropout: float = 0.):

@@ -52,7 +52,7 @@ def proxy_similarities(
         raise ValueError(message)
     return F.normalize(embeddings.float(), dim=1) @ F.normalize(proxies.float(), dim=1).T, positive
 
-# %% ../nbs/10_losses.ipynb #35388efb
+# %% ../nbs/10_losses.ipynb #5e726e56
 class ProxyAnchorLoss(nn.Module):
     "Each proxy against the images of the batch. (arXiv 2003.13911, eq. 4)"
     proxies_look = True
@@ -88,6 +88,7 @@ class ProxyAnchorLoss(nn.Module):
         count = positive.any(dim).sum() if self.positive_reduction == "present" else len(pull)
         return pull.sum()/count + push.mean()
 
+# %% ../nbs/10_losses.ipynb #7cba623e
 class ProxyNCALoss(ProxyAnchorLoss):
     "Each image against the proxies: the same two terms along the other side."
     proxies_look = False

@@ -22,13 +22,14 @@ from .search import MetricsError, Vectors, approximate_search, compare_searches,
 # found here too
 _all_ = [MetricsError, approximate_search, compare_searches, neighbours, clustering_metrics, kmeans, pairwise_f1]
 
-# %% ../nbs/14_metrics.ipynb #03b93bf9
+# %% ../nbs/14_metrics.ipynb #10301095
 class Ranking(NamedTuple):
     "What every figure is computed from."
     ids: torch.Tensor       # neighbours, nearest first, (n, k)
     hit: torch.Tensor       # which of them show the query's class, (n, k), bool
     relevant: torch.Tensor  # R, images of the query's class that could be found, (n,)
 
+# %% ../nbs/14_metrics.ipynb #9c948d9e
 def _as_labels(labels: Labels) -> torch.Tensor:
     return torch.as_tensor(labels if torch.is_tensor(labels) else np.asarray(labels)).cpu()
 

@@ -156,13 +156,14 @@ def _gru_relu(embed_dim: int, cfg: Config) -> GRUAccumulator: return _gru(embed_
 @register_accumulator("gru")
 def _gru_tanh(embed_dim: int, cfg: Config) -> GRUAccumulator: return _gru(embed_dim, cfg, relu=False)
 
-# %% ../nbs/09_proxies.ipynb #95b9ea8d
+# %% ../nbs/09_proxies.ipynb #65a4a865
 class Proxies(NamedTuple):
     "What a loss compares embeddings with."
     all: torch.Tensor      # of every class, (c, e)
     batch: torch.Tensor    # of the batch's classes, (g, e)
     classes: torch.Tensor  # which those are, in order of first appearance, (g,)
 
+# %% ../nbs/09_proxies.ipynb #5e445640
 class SemanticProxies(nn.Module):
     "Memory and bias of every class. Without an accumulator, the bias alone: ordinary learned proxies."
     bias: nn.Parameter     # learned vectors, (c, e)
