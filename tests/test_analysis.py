@@ -48,6 +48,15 @@ def test_map_is_kept_by_content(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_map_leaves_the_number_of_threads_alone():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        umap_layout(torch.randn(30, 8), epochs=5)
+        assert torch.get_num_threads() == 1
+    finally: torch.set_num_threads(before)
+
+
 def test_map_of_few_or_bad_points():
     assert umap_layout(np.eye(4, 6), epochs=5).shape == (4, 2)
     with pytest.raises(ValueError, match="four points at least; there are 3"): umap_layout(torch.eye(3))

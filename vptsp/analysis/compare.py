@@ -42,7 +42,7 @@ def _pixel_metrics(data: RetrievalData) -> dict[str, float]:
     if data.gallery: gallery, gallery_labels = pixel_embeddings(data.gallery), data.gallery.labels
     return retrieval_metrics(pixel_embeddings(data.query), data.query.labels, gallery, gallery_labels, (1,))
 
-# %% ../../nbs/25_analysis.compare.ipynb #e554e97e
+# %% ../../nbs/25_analysis.compare.ipynb #3d5eef4d
 class Comparison:
     "Rows of the table, and the runs behind them."
     def __init__(self, cfg: Config, data: RetrievalData):
@@ -67,7 +67,9 @@ class Comparison:
         if method == "vpt" and self.cfg.tune == "none": return "VPT"
         return methods[method].title if method in methods else method
 
-    def report(self) -> dict:  # content of report.json
+    def report(
+        self,
+    ) -> dict:  # content of report.json
         "The rows, and what they rest on."
         bundled = self.data.name == "emoji" and self.cfg.backbone == "bundled"
         unseen = "classes unseen by backbone and training" if bundled else "classes unseen in training"

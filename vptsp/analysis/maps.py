@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['umap_layout', 'layout']
 
-# %% ../../nbs/21_analysis.maps.ipynb #b52bc6e0
+# %% ../../nbs/21_analysis.maps.ipynb #122c8e54
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,14 @@ def _neighbour_graph(
     distance = torch.cat([torch.zeros(len(x), 1), (1 - similarity).clamp(min=0)], 1)
     return ids.numpy(), distance.numpy()
 
-# %% ../../nbs/21_analysis.maps.ipynb #73aefd5b
+# %% ../../nbs/21_analysis.maps.ipynb #419bf03a
+@contextmanager
+def _same_threads() -> Iterator[None]:
+    "UMAP changes the number of threads of the process: put it back, or later sums differ in their last bit."
+    threads = torch.get_num_threads()
+    try: yield
+    finally: torch.set_num_threads(threads)
+
 def umap_layout(
     x: torch.Tensor | np.ndarray,      # embeddings, (n, e)
     k: int = 15,                       # neighbours that hold a point
@@ -50,7 +59,7 @@ def umap_layout(
 
         begin = "pca" if start is None else start
         graph = _neighbour_graph(unit, k)
-        with warnings.catch_warnings():
+        with _same_threads(), warnings.catch_warnings():
             warnings.simplefilter("ignore")   # that a seed means one thread, and that nothing new can be placed
             mapper = umap.UMAP(n_neighbors=k, metric="cosine", precomputed_knn=graph, n_epochs=epochs,
                                random_state=seed, init=begin)

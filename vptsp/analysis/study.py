@@ -78,7 +78,7 @@ class Snapshots(Callback):
     def _add(self, trainer: Any, epoch: int) -> None:
         self.stages.append(_stage(trainer.model, _pools(trainer.data, self.most), epoch))
 
-# %% ../../nbs/22_analysis.study.ipynb #3d167948
+# %% ../../nbs/22_analysis.study.ipynb #36d99a44
 @dataclass(repr=False)
 class Study:
     "A run, image by image. Made by `study`."
@@ -100,12 +100,18 @@ class Study:
         epochs = ", ".join(str(s["epoch"]) for s in self.stages)
         return f"Study({self.name}: {len(self):,} images of {len(self.classes):,} classes, epochs {epochs})"
 
-    def place(self, i: int) -> tuple[ImageSet, int]:  # images of its split, and number among them
+    def place(
+        self,
+        i: int,
+    ) -> tuple[ImageSet, int]:  # images of its split, and number among them
         "Where the image of row `i` is."
         split = int(self.split[i])
         return list(self.pools.values())[split], int(i) - int((self.split < split).sum())
 
-    def row(self, i: int) -> dict:  # {"number", "split", "class", "source", column: value ..}
+    def row(
+        self,
+        i: int,
+    ) -> dict:  # {"number", "split", "class", "source", column: value ..}
         "What is known of the image of row `i`."
         images, number = self.place(i)
         about = {"number": int(i), "split": list(self.pools)[self.split[i]],
@@ -216,7 +222,7 @@ def _rates(
 def study(
     run: Run,                           # with its data
     stages: list[dict] | None = None,   # `Snapshots.stages`; None for the model as it is
-    columns: Mapping | None = None,     # more to colour by, name -> (n,)
+    columns: Mapping | None = None,     # more to colour by, (n,) each, by name
     most: int = 100_000,                # images; of more, a sample, and the figures are those among the sample
     k: int = 10,                        # neighbours
     progress: str | None = "embedding", # text of the progress bars, None for none

@@ -7,7 +7,7 @@ __all__ = ['attention_payload', 'AttentionViewer']
 
 # %% ../../nbs/33_widgets.attention.ipynb #e0f766df
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -105,7 +105,7 @@ def _pixels(model: Model, x: torch.Tensor) -> np.ndarray:
     mean, std = (torch.tensor(v)[:, None, None] for v in (model.backbone.mean, model.backbone.std))
     return ((x*std + mean)*255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
-# %% ../../nbs/33_widgets.attention.ipynb #523949e7
+# %% ../../nbs/33_widgets.attention.ipynb #012b8192
 _chosen = ("left", "right", "block", "head", "prompts", "prompt", "patch", "show", "strength")
 
 class AttentionViewer(Widget):
@@ -127,7 +127,7 @@ class AttentionViewer(Widget):
     def __init__(
         self,
         model: Model,                        # or a run
-        image,                               # PIL image or path; or several, as a list or as a dict of name -> image
+        image: Any,                          # PIL image or path; or several, as a list or as a dict by their names
         classes: Sequence[int | str] = (),   # numbers or names of classes whose prompts to look at too
     ):
         model = getattr(model, "model", model)

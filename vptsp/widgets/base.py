@@ -175,7 +175,7 @@ def sprite(
         return np.frombuffer(_webp(_sheet(study, side, across, progress), most), np.uint8)
     return kept_array(cache, (study.sha256, side, most, n), make).tobytes(), side, across
 
-# %% ../../nbs/30_widgets.base.ipynb #f9ef5f0e
+# %% ../../nbs/30_widgets.base.ipynb #c26b0cdf
 class Widget(anywidget.AnyWidget):
     """A payload in, a page or a picture out.
 
@@ -220,7 +220,9 @@ class Widget(anywidget.AnyWidget):
             warnings.warn(f"the widget is shown, but {why}", stacklevel=2)
             return None, why
 
-    def static(self) -> Picture:  # a PNG, with alt text
+    def static(
+        self,
+    ) -> Picture:  # a PNG, with alt text
         "What the widget shows now, as a picture."
         return Picture(data=png(self._figure()), format="png", alt=self.alt)
 

@@ -114,7 +114,7 @@ def _draw_map(
     ax.axis("off")
     return figure
 
-# %% ../../nbs/31_widgets.explorer.ipynb #08abf52c
+# %% ../../nbs/31_widgets.explorer.ipynb #8401ea1c
 class Explorer(Widget):
     """Map of images and proxies.
     `selected` are the numbers of the chosen images (rows of `study`); setting it chooses them."""
@@ -163,11 +163,16 @@ class Explorer(Widget):
             raise traitlets.TraitError(message)
         return name
 
-    def rows(self) -> list[dict]:  # {"number", "split", "class", "source", column: value ..}, one each
+    def rows(
+        self,
+    ) -> list[dict]:  # {"number", "split", "class", "source", column: value ..}, one each
         "What is known of the chosen images."
         return [self.study.row(i) for i in self.selected]
 
-    def search(self, text: str) -> list[int]:  # the numbers chosen
+    def search(
+        self,
+        text: str,
+    ) -> list[int]:  # the numbers chosen
         "Choose all images of the classes with `text` in their name."
         hit = np.array([text.lower() in name.lower() for name in self.study.classes])
         self.selected = np.flatnonzero(hit[self.study.labels]).tolist()

@@ -30,7 +30,7 @@ function axes(x, y, [low, high], epochs) {
     text(CHART.left - 5, y(value) + 3.5, value, {"text-anchor": "end"})
   ]);
   const under = CHART.height - CHART.bottom + 14;
-  const times = ticks(0, epochs, 8, epochs > 1 ? 1 : 0);
+  const times = ticks(0, epochs, 8, 1);
   const labels = times.map((time) => text(x(time), under, time, middle));
   return [...values, ...labels, text(MIDDLE, CHART.height - 4, "epoch", middle)];
 }
