@@ -82,9 +82,15 @@ def _refuse_unknown(names: Iterable[str], where: str) -> None:
         message = f"{where}: there is no setting {name!r}. {hint}"
         raise ConfigError(message)
 
-# %% ../nbs/02_config.ipynb #7abdf6b5
+# %% ../nbs/02_config.ipynb #fd4a6a45
+_paper = ("cub200", "cars", "sop", "inshop", "inaturalist")  # its order; others come behind
+
+def _place(file: Path) -> tuple[int, bool, str]:
+    benchmark, _, size = file.stem.partition("_")
+    return _paper.index(benchmark) if benchmark in _paper else len(_paper), size == "base", benchmark
+
 def _presets() -> dict[str, dict[str, Any]]:
-    files = sorted((Path(vptsp.__file__).parent/"presets").glob("*.yaml"))
+    files = sorted((Path(vptsp.__file__).parent/"presets").glob("*.yaml"), key=_place)
     return {f.stem: yaml.safe_load(f.read_text(encoding="utf-8")) for f in files}
 
 presets = _presets()  # name -> settings
