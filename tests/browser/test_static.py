@@ -13,8 +13,8 @@ NO_SCRIPTS = [f"--HTMLExporter.{name}_url=" for name in FETCHED]
 
 @pytest.mark.parametrize("name", ["09_proxies", "14_metrics", "36_widgets.gallery", "tutorials/quickstart"])
 def test_pictures_without_a_kernel(lab, name, tmp_path):
-    words = [sys.executable, "-m", "nbconvert", "--to", "html", *NO_SCRIPTS, "--output", "page", "--output-dir", tmp_path]
-    subprocess.run([*words, ROOT/"nbs"/f"{name}.ipynb"], check=True, capture_output=True)
+    words = [sys.executable, "-m", "nbconvert", "--to", "html", *NO_SCRIPTS, "--output", "page"]
+    subprocess.run([*words, "--output-dir", tmp_path, ROOT/"nbs"/f"{name}.ipynb"], check=True, capture_output=True)
     lab.page.goto((tmp_path/"page.html").as_uri())
     pictures = lab.page.locator(".jp-OutputArea-output img")
     assert pictures.count() > 0
