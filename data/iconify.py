@@ -1,6 +1,7 @@
 "Fetch Iconify's icon sets from the npm registry, at pinned versions, and draw their icons."
-import io, json, subprocess
-from functools import cache
+import io
+import json
+import subprocess
 from pathlib import Path
 
 import resvg_py
@@ -24,36 +25,54 @@ VERSIONS = {
     "zondicons": "1.2.2",
 }
 
+
+def has(package, version):
+    "Is this version of a package in its folder?"
+    about = package/"package.json"
+    return about.is_file() and json.loads(about.read_text())["version"] == version
+
+
 def fetch(cache_dir, specs):
     "Install npm packages `{name: version}` under `cache_dir` (once) and return the folder that holds them."
     root = Path(cache_dir)
-    missing = [f"{n}@{v}" for n, v in specs.items()
-               if not (p := root/"node_modules"/n/"package.json").is_file() or json.loads(p.read_text())["version"] != v]
+    modules = root/"node_modules"
+    missing = [f"{name}@{version}" for name, version in specs.items() if not has(modules/name, version)]
     if missing:
         root.mkdir(parents=True, exist_ok=True)
         if not (root/"package.json").is_file(): (root/"package.json").write_text('{"private": true}')
-        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact", *missing], cwd=root, check=True)
-    return root/"node_modules"
+        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact", *missing]
+        subprocess.run(command, cwd=root, check=True)
+    return modules
+
 
 class IconSet:
     "One Iconify set: its names, its licence, and its icons as images."
+
     def __init__(self, cache_dir, name):
-        self.name, self.folder = name, fetch(cache_dir, {f"@iconify-json/{name}": VERSIONS[name]})/"@iconify-json"/name
-        read = lambda f: json.loads((self.folder/f).read_text()) if (self.folder/f).is_file() else {}
-        self.data, self.info, self.chars = read("icons.json"), read("info.json"), read("chars.json")
+        package = f"@iconify-json/{name}"
+        self.name, self.folder = name, fetch(cache_dir, {package: VERSIONS[name]})/package
+        self.data, self.info, self.chars = (self.read(f"{part}.json") for part in ("icons", "info", "chars"))
         self.icons, self.aliases = self.data["icons"], self.data.get("aliases", {})
-        self.categories = {i: c for c, names in read("metadata.json").get("categories", {}).items() for i in names}
+        categories = self.read("metadata.json").get("categories", {})
+        self.categories = {icon: category for category, icons in categories.items() for icon in icons}
+
+    def read(self, file):
+        "A JSON file of the package; empty where there is none."
+        path = self.folder/file
+        return json.loads(path.read_text()) if path.is_file() else {}
 
     @property
     def licence(self): return self.info["license"]["spdx"]
+
     @property
     def author(self): return self.info["author"]["name"]
 
     def svg(self, name, colour="#000"):
         icon = self.icons[name]
-        left, top, w, h = (icon.get(k, self.data.get(k, d)) for k, d in (("left", 0), ("top", 0), ("width", 16), ("height", 16)))
-        side = max(w, h)                      # centred on a square, so that drawing never distorts
-        left, top = left - (side - w)/2, top - (side - h)/2
+        box = {"left": 0, "top": 0, "width": 16, "height": 16}
+        left, top, width, height = (icon.get(k, self.data.get(k, default)) for k, default in box.items())
+        side = max(width, height)  # centred on a square, so that drawing never distorts
+        left, top = left - (side - width)/2, top - (side - height)/2
         return (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
                 f'viewBox="{left} {top} {side} {side}" color="{colour}">{icon["body"]}</svg>')
 
