@@ -54,9 +54,10 @@ vollkorn@5.3.0 vt323@5.3.0 yanone-kaffeesatz@5.3.0 yeseva-one@5.3.0
 
 # -- icons -----------------------------------------------------------------------------------------
 
-STYLES = set("outline outlined filled fill solid line linear bold thin light duotone duo rounded round sharp twotone
-tone two broken "
-             "regular color flat o s l remix 10 12 16 20 24 28 32 48 256".split())
+STYLES = set("""
+outline outlined filled fill solid line linear bold thin light duotone duo rounded round sharp twotone tone two broken
+regular color flat o s l remix 10 12 16 20 24 28 32 48 256
+""".split())
 PREFIXES = set("outline baseline twotone round sharp md ios".split())
 # what an emoji of the benchmark shows under another word
 SYNONYMS = set("""

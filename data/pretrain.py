@@ -90,7 +90,8 @@ class Painter:
         return colour[..., None, None]*(1 - t) + other[..., None, None]*t
 
     def layers(self, i, strength):
-        "Line and shape (b, 1, 64, 64) and own colours (b, 3, 64, 64) of the drawings `i`, bent; which have them; palettes."
+        """Line and shape (b, 1, 64, 64) and own colours (b, 3, 64, 64) of the drawings `i`, bent;
+        which of them keep their own colours, and their palettes."""
         b, own = len(i), self.own[i].clone()
         with_palette = self.rand(b) < .5*strength
         palette = torch.where(with_palette, torch.randint(0, PALETTES, (b,), generator=self.gen), -1)
