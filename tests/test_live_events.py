@@ -16,7 +16,6 @@ def watched(live, until):
         cfg=SimpleNamespace(epochs=2, eval_from=1, holdout=0), frozen={"R@1": .5, "MAP@R": .3},
         history=[], epoch=0, step=0, steps=4, stopping=False)
     live.fit_prepare(t)
-    live.handle = SimpleNamespace(update=lambda shown: None)               # outside a notebook nothing is displayed
     live.fit_start(t)
     for step in range(1, until + 1):
         t.step = step

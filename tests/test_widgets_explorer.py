@@ -62,6 +62,8 @@ def test_names_stand_in_the_picture(explorer, inspector):
     assert words[0] == r"\$50_\$100" and words[1].endswith("_hidden") and "proxy" in words
     inspector.turn_to("_hidden")
     assert "_hidden" in inspector._figure()._suptitle.get_text()
+    inspector.turn_to("中文")                                            # without a sign in the font: its number
+    assert inspector._figure()._suptitle.get_text().startswith("class ")
 
 
 def smallest(figure) -> float:

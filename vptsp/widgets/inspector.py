@@ -128,7 +128,7 @@ def _draw_page(
     _draw_tiles(top, study, page)
     _draw_curves(low, payload, page)
     rival, cosine = page["rivals"][0]
-    names = [picture_name(payload["classes"][i]["name"], 40) for i in (j, rival)]
+    names = [picture_name(payload["classes"][i]["name"], 40) or f"class {i}" for i in (j, rival)]
     figure.suptitle(f"{names[0]}; nearest rival {names[1]} ({cosine:.2f})", fontsize=10)
     return figure
 

@@ -210,7 +210,7 @@ def fit_end(self: Live, trainer: Any, run: Any) -> None:
         phase, text = "stopped", f"stopped {where}; the model is as it stands, and fit() of the same Trainer goes on"
     else: phase, text = "done", f"done in {duration(time.time() - self.begun)}{_figures(run.metrics, trainer.steps)}"
     self._show(trainer, phase, text)
-    self.handle.update(self)  # with the picture that stays
+    if self.handle is not None: self.handle.update(self)  # with the picture that stays; None outside a notebook
 
 def _figures(metrics: dict, steps: int) -> str:
     "R@1 and MAP@R; of a run that trained beside those of the frozen backbone."
