@@ -287,9 +287,10 @@ class AttentionView {
       return element;
     };
     const words = (share, textContent) => at(share, make("span", {textContent}));
+    const inside = Math.min(.87, Math.max(.13, even / this.high));  // the words are not cut off
     const marks = even === null || even > this.high ? [] : [
       at(even / this.high, make("i")),
-      at(even / this.high, make("b", {textContent: `even ${percent(even)}`}))
+      at(inside, make("b", {textContent: `even ${percent(even)}`}))
     ];
     const lowest = words(0, difference ? percent(this.low) : "0");
     const highest = words(1, percent(this.high));
