@@ -33,7 +33,7 @@ def _grid(rows: int, widths: list[int]) -> tuple["Figure", np.ndarray]:
     fig.subplots_adjust(left=.8/width, right=1, bottom=0, top=1 - .3/height, wspace=gap, hspace=.08)
     return fig, axes
 
-# %% ../../nbs/36_widgets.gallery.ipynb #8fc34088
+# %% ../../nbs/36_widgets.gallery.ipynb #92e430bc
 def show_retrievals(
     before: Run,              # the run to look at; or the one to compare with
     after: Run | None = None, # of the same data; None to look at one run alone
@@ -44,6 +44,7 @@ def show_retrievals(
     names: tuple[str, str] = ("frozen backbone", "tuned"),  # of the two runs
 ) -> "Figure":
     "Queries and their nearest images, before and after: solid green frames are right, dashed red ones wrong."
+    import matplotlib.pyplot as plt
     run = before if after is None else after
     cases = retrieval_cases(None if after is None else before, run, k, max(mended, broken))
     if after is None: kinds, titles = {"best": ("right", mended), "worst": ("wrong", broken)}, ["nearest"]
@@ -60,4 +61,5 @@ def show_retrievals(
         for ax, (numbers, hits) in zip(row[1:], found):
             tile_row(ax, gallery.thumbnails(numbers, side), hits=hits, slots=k)
     for ax, title in zip(axes[0], ["query", *titles]): ax.set_title(title, fontsize=9, loc="left", pad=4)
+    plt.close(fig)  # or a notebook would show it twice
     return fig
