@@ -199,7 +199,8 @@ class Widget(anywidget.AnyWidget):
 
     def _figure(self) -> "Figure":
         "What the widget shows now, drawn with matplotlib."
-        raise NotImplementedError
+        message = f"a {type(self).__name__} draws no picture: it has no `_figure` of its own."
+        raise TypeError(message)
 
     def _has_picture(self) -> bool:
         "Whether there is something to draw."
