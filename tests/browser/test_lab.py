@@ -21,6 +21,13 @@ def free_port():
         return s.getsockname()[1]
 
 
+def named_page(runtime):
+    "Address in the page that the server hands to a browser for the file it was given, once that is written."
+    texts = [page.read_text() for page in runtime.glob("jpserver-file-to-run-*-open.html")]
+    found = [re.search(r'href="(http[^"]+)"', text) for text in texts]
+    return found[0][1] if found and found[0] else None
+
+
 @pytest.fixture(scope="module")
 def address(browser, tmp_path_factory):
     "What the command opens in a browser; its server is stopped by its own process id."
@@ -32,12 +39,12 @@ def address(browser, tmp_path_factory):
     with open(home/"log", "w") as log:
         make = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
     until = time.monotonic() + 60
-    while not (pages := [*(home/"runtime").glob("jpserver-*-open.html")]):
+    while not (page := named_page(home/"runtime")):
         if make.poll() is not None or time.monotonic() > until:
-            pytest.fail("make lab did not start:\n" + (home/"log").read_text()[-3000:])
+            pytest.fail("make lab did not start, or names no notebook:\n" + (home/"log").read_text()[-3000:])
         time.sleep(.1)
     about = json.loads(next((home/"runtime").glob("jpserver-*.json")).read_text())
-    yield re.search(r'href="(http[^"]+)"', pages[0].read_text())[1]
+    yield page
     os.kill(about["pid"], signal.SIGTERM)
     make.wait(30)
 
