@@ -5,54 +5,255 @@
 # %% auto #0
 __all__ = ['class_folders', 'from_folder']
 
-# %% ../nbs/03c_folders.ipynb #f3b279b5
+# %% ../nbs/03c_folders.ipynb #3b593cda
+import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .data import RetrievalData
-from .files import DataError
-from .listing import first_folder, image_files, sub_folders
-from .rows import Row, listed_data, split_data
+from .files import DataError, printable
+from .labels import clean_text, name_key
+from .listing import Folder, Ledger, first_folder, taken_once, walk, warn_of
+from .rows import Row, Split, listed_data, split_data, trains_all
+from .splits import Layout, Parts, Tree, check_side, find_layout, no_classes
 
-# %% ../nbs/03c_folders.ipynb #eb185052
-def _folder_rows(folder: Path) -> list[Row]:
-    "Rows of a class folder, or of a super-class folder that holds some."
-    if files := image_files(folder): return [Row(path, folder.name) for path in files]
-    return [Row(path, f"{folder.name}/{inner.name}", folder.name)
-            for inner in sub_folders(folder) for path in image_files(inner)]
+# %% ../nbs/03c_folders.ipynb #6f588269
+def _class_name(parts: Parts) -> str:
+    "Names of folders as text that can be written anywhere; bytes that are no UTF-8 as escapes."
+    return "/".join(clean_text(os.fsencode(part).decode("utf-8", "backslashreplace")) or part for part in parts)
 
-def class_folders(folder: Path) -> list[Row]:
-    "Rows of every image in the class folders of `folder`; a folder of class folders is a super-class."
-    found = {inner: _folder_rows(inner) for inner in sub_folders(folder)}
-    if empty := [inner.name for inner, rows in found.items() if not rows]:
-        warnings.warn(f"{folder}: {len(empty)} class folders have no image, {empty[0]!r} for one.", stacklevel=2)
-    rows = [row for rows in found.values() for row in rows]
-    if not rows:
-        message = f"no class folder of {str(folder)!r} has an image."
-        raise DataError(message)
-    _check_depth(folder, rows)
+def _class_of(folder: Folder, at: Parts, own: Mapping[Parts, int], depth: int | None) -> Parts | None:
+    "Names of the class folder of a folder's images, from the one that holds all classes; None for those in no class."
+    names = folder.parts[len(at):]
+    if depth: return names[:depth] if len(names) >= depth else None
+    return next((names[:n] for n in range(1, len(names) + 1) if own.get((*at, *names[:n]))), None)
+
+def _rows_at(folders: Sequence[Folder], at: Parts, depth: int | None, ledger: Ledger) -> list[Row]:
+    "Rows of the images in the class folders of a folder."
+    own = {f.parts: len(f.names) for f in folders}
+    rows, classes = [], {}
+    for folder in folders:
+        if not folder.names or folder.parts[:len(at)] != at: continue
+        found = _class_of(folder, at, own, depth)
+        if found is None:
+            for name in folder.names: ledger.add(Path(folder.path, name), "lies in no class folder")
+            continue
+        name = classes.setdefault(found, _class_name(found))
+        above = _class_name(found[:-1]) if len(found) > 1 else None
+        rows += [Row(Path(folder.path, file), name, above) for file in folder.names]
+    _check_depth(folders, at, classes)
+    _warn_of_twins(folders, at, classes)
     return rows
 
-def _check_depth(folder: Path, rows: list[Row]) -> None:
-    classes = [r.class_name for r in rows if r.super_class is None]
-    super_classes = [r.super_class for r in rows if r.super_class is not None]
-    if classes and super_classes:
-        message = (f"{str(folder)!r} mixes classes and super-classes: {classes[0]!r} has images itself, "
-                   f"{super_classes[0]!r} has folders of them.")
-        raise DataError(message)
+# %% ../nbs/03c_folders.ipynb #8ec415f6
+def _place(folders: Sequence[Folder], at: Parts) -> str:
+    "Path of a folder, for messages."
+    return next((printable(f.path) for f in folders if f.parts == at), "/".join(map(printable, at)))
 
-# %% ../nbs/03c_folders.ipynb #c9e27022
+def _check_depth(folders: Sequence[Folder], at: Parts, classes: Mapping[Parts, str]) -> None:
+    depths = {len(parts): name for parts, name in sorted(classes.items(), reverse=True)}
+    if len(depths) < 2: return
+    upper, lower = depths[min(depths)], depths[max(depths)]
+    message = (f"{_place(folders, at)!r} mixes classes and super-classes: {upper!r} has images itself, "
+               f"{lower.rpartition('/')[0]!r} has folders of them. If every folder in it is a class, with all that "
+               "lies below, say depth=1.")
+    raise DataError(message)
+
+def _warn_of_twins(folders: Sequence[Folder], at: Parts, classes: Mapping[Parts, str]) -> None:
+    "Says which folders are one class, because their names differ in blanks around them or forms of Unicode alone."
+    same: dict[str, list[str]] = {}
+    for parts, name in classes.items(): same.setdefault(name, []).append("/".join(parts))
+    if twins := [names for names in same.values() if len(names) > 1]:
+        more = f", and {len(twins) - 1:,} more such groups" if len(twins) > 1 else ""
+        warnings.warn(f"{_place(folders, at)}: the folders {' and '.join(map(ascii, twins[0]))} are one class{more}.",
+                      stacklevel=5)
+
+def _warn_of_empty(tree: Tree, at: Parts, rows: Sequence[Row]) -> None:
+    "Says which class folders have no image: those beside class folders that have some."
+    depth = 1 + max((row.class_name.count("/") for row in rows), default=0)
+    def beside(f: Folder) -> bool:
+        names = f.parts[len(at):]
+        return f.parts[:len(at)] == at and 0 < len(names) <= depth and (len(names) == 1 or tree.below[f.parts[:-1]] > 0)
+    empty = [f.parts for f in tree.folders if not tree.below[f.parts] and beside(f)]
+    if empty:
+        warnings.warn(f"{printable(tree.root.joinpath(*at))}: {len(empty)} class folders have no image, "
+                      f"{printable(empty[0][-1])!r} for one.", stacklevel=4)
+
+# %% ../nbs/03c_folders.ipynb #165e1b26
+def class_folders(
+    folder: str | Path,
+    depth: int | None = None,       # folders down to a class: 1, or 2 with super-classes; None: as they are found
+    follow_outside: bool = False,   # follow links that lead out of the folder
+) -> list[Row]:
+    """Rows of every image in the class folders of `folder`; a folder of class folders is a super-class. Raises
+    `DataError` for a folder without them, warns of what was passed over."""
+    ledger = Ledger()
+    tree = Tree(Path(folder), walk(folder, ledger, follow_outside))
+    rows = _rows_at(taken_once(tree.folders, ledger), (), depth, ledger)
+    _check_rows(tree, (), rows, ledger)
+    warn_of(ledger, folder)
+    return rows
+
+def _check_rows(tree: Tree, at: Parts, rows: Sequence[Row], ledger: Ledger) -> None:
+    "Raises `DataError` where there is no row, warns of class folders without."
+    if rows or tree.below[()]: _warn_of_empty(tree, at, rows)
+    if rows: return
+    if tree.flat(at): raise DataError(no_classes(tree, at))
+    why = "; ".join(ledger.lines(3, everything=False))
+    message = f"no class folder of {tree.say(at)} has an image{': ' + why if why else ''}."
+    raise DataError(message)
+
+# %% ../nbs/03c_folders.ipynb #149fa3f8
+def _given(tree: Tree, parts: Mapping[str, str | Sequence[str]]) -> Layout:
+    "The layout that a user says."
+    roles = {"train": "train", "test": "query", "query": "query", "gallery": "gallery"}
+    if wrong := [role for role in parts if role not in roles]:
+        message = f"parts: {wrong[0]!r} is none of {', '.join(roles)}."
+        raise DataError(message)
+    layout = Layout(())
+    for role, given in parts.items():
+        for path in [given] if isinstance(given, (str, Path)) else given:
+            layout.sides.setdefault(roles[role], []).append(_known(tree, path))
+    places = [at for side in layout.sides.values() for at in side]
+    if "query" not in layout.sides or any(a[:len(b)] == b for a in places for b in places if a is not b):
+        message = f"parts = {dict(parts)!r}: test (or query) must be among them, and no folder inside another."
+        raise DataError(message)
+    for at in _beside(tree, places): layout.left_out[at] = "in no folder that parts names"
+    return layout
+
+def _known(tree: Tree, path: str | Path) -> Parts:
+    "A folder under the root that a user names."
+    at = Path(path).relative_to(tree.root).parts if Path(path).is_absolute() else Path(path).parts
+    if at not in tree.inner:
+        message = f"parts names {str(path)!r}, but {tree.say()} has no such folder (or it cannot be looked into)."
+        raise DataError(message)
+    return at
+
+def _beside(tree: Tree, places: Sequence[Parts]) -> list[Parts]:
+    "The uppermost folders that are neither in the places nor above one."
+    def outside(at: Parts) -> bool: return not any(at[:len(p)] == p or p[:len(at)] == at for p in places)
+    return [f.parts for f in tree.folders if outside(f.parts) and not outside(f.parts[:-1])]
+
+# %% ../nbs/03c_folders.ipynb #ce111e14
+def _sides_down(tree: Tree, sides: Mapping[str, list[Parts]]) -> dict[str, list[Parts]]:
+    "The sides' class folders, where each side holds them in one folder more (`train/images/cat`)."
+    places = [at for side in sides.values() for at in side]
+    down = {at: (*at, *tree.full(at)) for at in places}
+    ends = [at for at, inner in down.items() if len(inner) != len(at) + 1 or tree.own[at] or tree.own[inner]]
+    if ends: return dict(sides)
+    return _sides_down(tree, {role: [down[at] for at in side] for role, side in sides.items()})
+
+def _rows_of_sides(tree: Tree, layout: Layout, depth: int | None, ledger: Ledger) -> dict[str, list[Row]]:
+    sides = layout.sides if layout.in_classes else _sides_down(tree, layout.sides)
+    places = [at for side in sides.values() for at in side]
+    for at in places if not layout.in_classes else (): check_side(tree, at)
+    chosen = [f for f in tree.folders if any(f.parts[:len(at)] == at for at in places)]
+    once, rows = taken_once(chosen, ledger), {}
+    for role, side in sides.items():
+        if layout.in_classes: rows[role] = [row for at in side for row in _class_rows(once, at)]
+        else: rows[role] = [row for at in side for row in _rows_at(once, at, depth, ledger)]
+        if layout.in_classes: continue
+        for at in side: _check_rows(tree, at, rows[role], ledger)
+    return rows
+
+def _class_rows(folders: Sequence[Folder], at: Parts) -> list[Row]:
+    "Rows of all images below one side of one class."
+    name = _class_name(at[-2:-1])
+    return [Row(Path(f.path, file), name) for f in folders if f.parts[:len(at)] == at for file in f.names]
+
+# %% ../nbs/03c_folders.ipynb #08ec5e09
+def _last(class_name: str) -> str: return name_key(class_name.rpartition("/")[2])
+
+def _on_both(train: Iterable[Row], test: Iterable[Row]) -> list[str]:
+    "Class names to train on whose last folder is on the other side, too."
+    tested = {_last(name) for name in {row.class_name for row in test}}
+    return [name for name in sorted({row.class_name for row in train}) if _last(name) in tested]
+
+def _check_sides(tree: Tree, layout: Layout, rows: Mapping[str, list[Row]]) -> None:
+    "Raises `DataError` where a class trains and is tested."
+    both = _on_both(rows.get("train", ()), [*rows["query"], *rows.get("gallery", ())])
+    if not both: return
+    train, query = (tree.say(layout.sides[role][0]) for role in ("train", "query"))
+    message = (f"{train} and {query} have {len(both):,} classes in common, {printable(both[0])!r} for one, and test "
+               "classes must be unseen. closed_set=True measures on the classes that are trained on; to measure on "
+               f"unseen ones, give one folder, whose classes are then split: from_folder({train}).")
+    raise DataError(message)
+
+def _check_last(tree: Tree, data: RetrievalData) -> None:
+    "Raises `DataError` where the same last folder is in a super-class that trains and in one that is tested."
+    tested = {_last(name) for name in data.query.classes}
+    both = [name for name in data.train.classes if _last(name) in tested]
+    if not both: return
+    last = both[0].rpartition("/")[2]
+    message = (f"{tree.say()}: the folder {printable(last)!r} would train in one place, {printable(both[0])!r}, and be "
+               "tested in another. If the folders above are the classes, say depth=1; if folders of one name are "
+               "different classes, say depth=2.")
+    raise DataError(message)
+
+# %% ../nbs/03c_folders.ipynb #fd491411
 def from_folder(
-    root: str | Path,                    # folder of class folders, or of `train` and `test` (or `query` and `gallery`)
-    split: float | Collection[str] = .5, # share of the sorted classes that trains, or the names of those to test on
+    root: str | Path,               # folder of class folders, or of `train` and `test` (or `query` and `gallery`)
+    split: Split = .5,              # share of the sorted classes that trains ("all": every one), or those to test on
+    closed_set: bool = False,       # the classes that are trained on may be tested, where the folder has a split
+    parts: Mapping[str, str | Sequence[str]] | None = None,  # folders of train, test, query, gallery, where names fail
+    depth: int | None = None,       # folders down to a class: 1, or 2 with super-classes; None: as they are found
+    follow_outside: bool = False,   # follow links that lead out of the root
 ) -> RetrievalData:
     """Your own images by class folder; these may lie in super-class folders. The split is used where the folder has
-    none itself. Raises `DataError` for a folder without images, or a class that is not there."""
+    none itself. Raises `DataError` for a folder without images, a class that is not there, and what names leave
+    open; warns of what was passed over."""
     root = first_folder(root, ".").resolve()
-    parts = {part: root/part for part in ("train", "test", "query", "gallery") if (root/part).is_dir()}
-    if "train" not in parts or ("test" in parts) == ("query" in parts):
-        return split_data(root.name, class_folders(root), split)
-    query = class_folders(parts["test"] if "test" in parts else parts["query"])
-    gallery = class_folders(parts["gallery"]) if "gallery" in parts else None
-    return listed_data(root.name, class_folders(parts["train"]), query, gallery)
+    ledger = Ledger()
+    tree = Tree(root, walk(root, ledger, follow_outside))
+    layout = _given(tree, parts) if parts else find_layout(tree, depth, closed_set)
+    for note in layout.notes: warnings.warn(note, stacklevel=2)
+    data = (_from_sides if layout.sides else _from_classes)(tree, layout, split, closed_set, depth, ledger)
+    _count_left_out(tree, layout, ledger)
+    warn_of(ledger, root)
+    data.passed_over = ledger
+    return data
+
+def _count_left_out(tree: Tree, layout: Layout, ledger: Ledger) -> None:
+    for folder in tree.folders:
+        why = next((why for at, why in layout.left_out.items() if folder.parts[:len(at)] == at), None)
+        for name in folder.names if why else (): ledger.add(Path(folder.path, name), why)
+
+# %% ../nbs/03c_folders.ipynb #82dd0363
+def _from_classes(tree: Tree, layout: Layout, split: Split, closed_set: bool, depth: int | None,
+                  ledger: Ledger) -> RetrievalData:
+    "The classes are split."
+    chosen = [f for f in tree.folders if f.parts[:len(layout.at)] == layout.at]
+    rows = _rows_at(taken_once(chosen, ledger), layout.at, depth, ledger)
+    _check_rows(tree, layout.at, rows, ledger)
+    if closed_set:
+        message = (f"{tree.say()}: closed_set=True needs folders that say which images train and which are tested "
+                   "(train and test); here are class folders alone.")
+        raise DataError(message)
+    data = split_data(tree.root.name, rows, split)
+    if depth is None: _check_last(tree, data)
+    return data
+
+def _from_sides(tree: Tree, layout: Layout, split: Split, closed_set: bool, depth: int | None,
+                ledger: Ledger) -> RetrievalData:
+    "The folder has a split of its own."
+    whole = trains_all(split)
+    if not whole and not (isinstance(split, float) and split == .5):
+        message = (f"split = {split!r}, but {tree.say()} has a split of its own ({_names_of(layout)}): leave split "
+                   "out, or give the folder whose classes are to be split.")
+        raise DataError(message)
+    if whole: layout = _with_spare(layout)
+    rows = _rows_of_sides(tree, layout, depth, ledger)
+    if whole: return split_data(tree.root.name, [row for side in rows.values() for row in side], "all")
+    if not closed_set and depth is None: _check_sides(tree, layout, rows)
+    shared = closed_set and bool(_on_both(rows.get("train", ()), rows["query"]))
+    return listed_data(tree.root.name, rows.get("train", []), rows["query"], rows.get("gallery"), closed_set=shared)
+
+def _with_spare(layout: Layout) -> Layout:
+    "All sides, those too that are left out where one is measured."
+    for at in layout.spare: del layout.left_out[at]
+    return replace(layout, sides={**layout.sides, "spare": layout.spare}, notes=[])
+
+def _names_of(layout: Layout) -> str:
+    return ", ".join(printable("/".join(at)) for side in layout.sides.values() for at in side[:1])
