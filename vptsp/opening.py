@@ -61,7 +61,7 @@ def _opened(source) -> Image.Image:
     _check_size(source.size)
     return source
 
-# %% ../nbs/01e_opening.ipynb #5917eec4
+# %% ../nbs/01e_opening.ipynb #1ce9d243
 FullScale = float | tuple[float, float]  # the value that is white; or the values that are black and white
 
 class _Range(NamedTuple):
@@ -72,13 +72,12 @@ class _Range(NamedTuple):
 
 _usual = (1, 255, 1023, 4095, 16383, 65535, 2**24 - 1, 2**31 - 1, 2**32 - 1)
 
-def _refuse_scale(high: float, low: float, why: str) -> None:
-    "Raises `DataError` with the word that would do."
+def _unscaled(high: float, low: float, why: str) -> DataError:
+    "What is wrong, and the word that would do."
     white = next((usual for usual in _usual if high <= usual*17/16), None)
     guess = f"{white}" if white and low >= 0 else f"({low:.6g}, {high:.6g})"
     if white == 255 and 1 < high <= 16: guess = f"{high:.3g}"  # light, of which a little is more than white
-    message = f"{why}: say what is white in it, for instance full_scale={guess}."
-    raise DataError(message)
+    return DataError(f"{why}: say what is white in it, for instance full_scale={guess}.")
 
 def _given_range(full_scale: FullScale) -> _Range:
     black, white = full_scale if isinstance(full_scale, (tuple, list)) else (0, full_scale)
@@ -87,7 +86,7 @@ def _given_range(full_scale: FullScale) -> _Range:
         raise DataError(message)
     return _Range(black, white, True)
 
-# %% ../nbs/01e_opening.ipynb #9c440383
+# %% ../nbs/01e_opening.ipynb #23bab148
 def _whole_range(image: Image.Image) -> _Range:
     "By the format of an image of whole numbers, without a look at them."
     tags = getattr(image, "tag_v2", {})
@@ -104,22 +103,23 @@ def _float_range(x: np.ndarray) -> _Range:
     low, high = float(x.min()), float(x.max())
     if high <= 17/16 or (high <= 16 and np.quantile(x, .99) <= 17/16): return _Range(0, 1)
     if 16 < high <= 255: return _Range(0, 255)
-    return _refuse_scale(high, low, f"has floats from {low:.6g} to {high:.6g}, and 0 to 1 is usual")
+    raise _unscaled(high, low, f"has floats from {low:.6g} to {high:.6g}, and 0 to 1 is usual")
 
 def _check_range(x: np.ndarray, scale: _Range) -> None:
     "Raises `DataError` where the values do not fit the range, or all but vanish in it."
     low, high = x.min(), x.max()
     span = scale.white - scale.black
-    outside = float(((x < scale.black - span/16) | (x > scale.white + span/16)).mean())
+    slack = span/16 if scale.certain or x.dtype.kind == "f" else 0
+    outside = float(((x < scale.black - slack) | (x > scale.white + slack)).mean())
     if outside > .01:
         why = (f"has values from {low:,.6g} to {high:,.6g}, {outside:.0%} of them outside "
                f"{scale.black:,.6g} to {scale.white:,.6g}")
-        _refuse_scale(float(high), float(low), why)
+        raise _unscaled(float(high), float(low), why)
     if scale.certain or low == high: return
     used = (high - scale.black)/span
     if used < 1/16:
         why = f"would come out black: its values end at {high:,.6g}, where {scale.white:,.6g} is white by its format"
-        _refuse_scale(float(high), float(low), why)
+        raise _unscaled(float(high), float(low), why)
     if used < 1/4:
         warnings.warn("images of more than 8 bits a pixel use less than a quarter of their range and come out dark; if "
                       "white is lower in them, say so, for instance full_scale=16383.", stacklevel=2)
@@ -204,7 +204,7 @@ def _rgb(image: Image.Image, full_scale: FullScale | None, srgb: bool) -> Image.
     if profile and image.mode in ("RGBA", "P"): image = image.convert("RGB")
     return _from_profile(image, profile) if profile or image.mode == "LAB" else image.convert("RGB")
 
-# %% ../nbs/01e_opening.ipynb #60bd682b
+# %% ../nbs/01e_opening.ipynb #99860db9
 def open_image(
     source: str | Path | IO[bytes] | Image.Image,  # path, open file, or picture
     full_scale: FullScale | None = None,  # what is white in more than 8 bits; None: as the format says
@@ -227,7 +227,8 @@ def _name(source) -> str:
     "What a message calls the image: its path, or what kind of thing it is."
     if isinstance(source, (str, os.PathLike)): return repr(os.fspath(source))
     if isinstance(source, Image.Image): return f"in memory ({source.mode}, {source.width:,} x {source.height:,})"
-    return f"{str(getattr(source, 'name', ''))!r}" if getattr(source, "name", "") else f"in {type(source).__name__}"
+    if not hasattr(source, "read"): return "that was given"
+    return repr(str(source.name)) if getattr(source, "name", "") else f"in a {type(source).__name__}"
 
 def _reason(e: Exception) -> str:
     if isinstance(e, Image.DecompressionBombError): return f"it has more than {MAX_PIXELS:,} pixels"
