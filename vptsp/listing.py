@@ -180,7 +180,7 @@ def _listed(folder: str, ledger: Ledger, needed: bool) -> list[os.DirEntry]:
         ledger.add(Path(folder), reason, is_folder=True)
     return sorted(found, key=lambda entry: entry.name)
 
-# %% ../nbs/02b_listing.ipynb #c6379f45
+# %% ../nbs/02b_listing.ipynb #9840a76a
 def _inside(path: str, folder: str) -> bool: return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 class _Walk:
@@ -213,7 +213,8 @@ class _Walk:
         if real and not self.follow_outside and not _inside(real, self.real):
             return "a link out of the folder: say follow_outside=True to follow it"
         if is_folder: return self._look_into(entry, folder, inner, real)
-        if reason := why_no_image(entry.path, self.suffixes): return reason
+        known = entry.name[entry.name.rfind("."):].lower() in self.suffixes   # of most: a million is a second
+        if not known and (reason := why_no_image(entry.path, self.suffixes)): return reason
         folder.names.append(entry.name)
         if real: folder.links[entry.name] = real
         return None
@@ -231,7 +232,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
     try: return entry.is_dir()
     except OSError: return False
 
-# %% ../nbs/02b_listing.ipynb #909f929b
+# %% ../nbs/02b_listing.ipynb #b40069de
 def walk(
     root: str | Path,
     ledger: Ledger,                 # gets what is passed over
@@ -270,7 +271,7 @@ def image_tree(
 ) -> list[Path]:
     "Every image under a folder, each once, those of a folder before those of the folders in it."
     folders = taken_once(walk(folder, ledger, follow_outside), ledger)
-    return [path for f in folders for path in map(Path(f.path).joinpath, f.names)]
+    return [home/name for f in folders if f.names for home in [Path(f.path)] for name in f.names]
 
 # %% ../nbs/02b_listing.ipynb #15a121cc
 def _entries(folder: str | Path, wanted: str) -> list[Path]:
