@@ -45,7 +45,8 @@ def sides(data): return {name: sorted(images.classes) for name, images in data.s
 # Splits
 
 TRAIN = ["train", "Train", "TRAIN", "training", "trn", "trainset", "train_set", "Training Set", "train-images",
-         "01_train", "train2017", "TrainImages", "images_train", "trainval", "train+val", "cars_train"]
+         "01_train", "train2017", "TrainImages", "images_train", "trainval", "train+val", "train_seen",
+         "cars_train"]
 TEST = ["test", "Test", "TESTING", "tst", "testset", "test_set", "Test Data", "test-images", "2_test", "val", "valid",
         "Validation", "val2017", "dev", "eval", "evaluation", "holdout", "hold_out", "query", "queries", "Probe",
         "cars_test"]
@@ -153,6 +154,8 @@ def test_train_val_and_eval(tmp_path):
     ("train2014/a train2017/b val2017/c", "which all say 'train'"),
     ("train/a val/b valid/c", "which all say 'val'"),
     ("train/a other/b", "a side of a split, or a class"),
+    ("train_one/a test_two/b", "sides of a split, or classes"),
+    ("train/train test/test", "no class folders"),
     ("train/a test/b one/c two/d three/e", "sides of a split, or classes"),
     ("train test", "no class folders, so nobody knows their classes.*depth=1"),
     ("train/a train/b test", "no class folders, so nobody knows their classes"),
@@ -165,6 +168,26 @@ def test_train_val_and_eval(tmp_path):
 def test_what_names_leave_open_is_refused(tmp_path, folders, sentence):
     put(tmp_path, *folders.split())
     with pytest.raises(DataError, match=sentence): quiet(tmp_path)
+
+
+def test_a_side_behind_a_link_is_not_passed_over(tmp_path):
+    put(tmp_path/"root", "train/ant", "train/bee")
+    put(tmp_path/"far", "cat")
+    (tmp_path/"root"/"test").symlink_to(tmp_path/"far")
+    with pytest.raises(DataError, match="no image that can be taken: .*follow_outside=True"):
+        from_folder(tmp_path/"root")
+    assert sides(from_folder(tmp_path/"root", follow_outside=True)) == {"train": ["ant", "bee"], "query": ["cat"]}
+
+
+def test_an_unreadable_side_is_not_passed_over(tmp_path, monkeypatch):
+    put(tmp_path, "train/ant", "train/bee", "test/cat")
+    scandir = os.scandir
+    def refusing(path):
+        if Path(path).name == "test": raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match="no image that can be taken: cannot be listed .Permission denied"):
+        from_folder(tmp_path)
 
 
 def test_an_empty_side_is_not_passed_over(tmp_path):

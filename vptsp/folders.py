@@ -57,7 +57,7 @@ def _rows_at(reading: _Reading, folders: Sequence[Folder], at: Parts) -> list[Ro
     _check_classes(reading, at, classes)
     return rows
 
-# %% ../nbs/03c_folders.ipynb #064579bd
+# %% ../nbs/03c_folders.ipynb #d69fcfd2
 def _check_classes(reading: _Reading, at: Parts, classes: Mapping[Parts, str]) -> None:
     tree = reading.tree
     if not classes:
@@ -65,7 +65,7 @@ def _check_classes(reading: _Reading, at: Parts, classes: Mapping[Parts, str]) -
         why = "; ".join(reading.ledger.lines(3, everything=False))
         message = f"no class folder of {tree.say(at)} has an image{': ' + why if why else ''}."
         raise DataError(message)
-    if all(says_nothing(name) for name in classes.values()):   # images, and labels beside them
+    if len(classes) == 1 and says_nothing(*classes.values()):   # images, and labels beside them
         raise DataError(no_classes(tree, (*at, *next(iter(classes)))))
     depths = {len(parts): name for parts, name in sorted(classes.items(), reverse=True)}
     if len(depths) > 1:
@@ -88,7 +88,7 @@ def _note_twins(reading: _Reading, at: Parts, classes: Mapping[Parts, str]) -> N
 def _note_empty(reading: _Reading, at: Parts, depth: int) -> None:
     "Class folders without an image, beside others that have some."
     tree, n = reading.tree, len(at)
-    empty = [f.parts for f in tree.folders if not tree.below[f.parts] and f.parts[:n] == at
+    empty = [f.parts for f in tree.folders if not tree.below[f.parts] and not f.why and f.parts[:n] == at
              and n < len(f.parts) <= n + depth and (len(f.parts) == n + 1 or tree.below[f.parts[:-1]])]
     if empty: reading.notes.append(f"{tree.say(at)}: {len(empty):,} class folders have no image, "
                                    f"{printable(empty[0][-1])!r} for one.")
@@ -156,7 +156,7 @@ def _with_spare(layout: Layout) -> Layout:
     left = {at: why for at, why in layout.left_out.items() if at not in layout.spare}
     return replace(layout, sides={**layout.sides, "spare": layout.spare}, left_out=left, notes=[])
 
-# %% ../nbs/03c_folders.ipynb #1bd506b7
+# %% ../nbs/03c_folders.ipynb #3d9ed15a
 def _last(class_name: str) -> str: return name_key(class_name.rpartition("/")[2])
 
 def _on_both(train: Iterable[str], test: Iterable[str]) -> list[str]:
@@ -169,10 +169,10 @@ def _check_sides(tree: Tree, layout: Layout, both: Sequence[str]) -> None:
     if not both: return
     train, query = (tree.say(layout.sides[role][0]) for role in ("train", "query"))
     more = both[0].count("/")
-    depth = f"; if folders of one name are different classes, depth={more + 1} says so" if more else ""
+    different = f"depth={more + 1} says so" if more else "rename those of one side"
     message = (f"{train} and {query} have classes in common ({len(both):,}, {printable(both[0])!r} for one), and test "
                "classes must be unseen. closed_set=True measures on the classes that are trained on; parts='merge' "
-               f"takes all folders together and splits their classes{depth}.")
+               f"takes all folders together and splits their classes; if a name means different classes, {different}.")
     raise DataError(message)
 
 def _check_last(tree: Tree, data: RetrievalData) -> None:

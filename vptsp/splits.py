@@ -16,7 +16,7 @@ from pathlib import Path
 from .files import DataError, printable
 from .listing import Folder
 
-# %% ../nbs/03b_splits.ipynb #f054588c
+# %% ../nbs/03b_splits.ipynb #a80ef832
 _said = {
     "train": "train training trains trn trainval entrenamiento entrainement apprentissage treino treinamento 训练 訓練",
     "val": "val valid validate validation dev devel development validierung validacion validacao 验证",
@@ -25,8 +25,9 @@ _said = {
     "query": "query queries probe probes", "gallery": "gallery galleries"}
 _beside_queries = {"gallery": "database databases db index reference references ref refs catalog catalogue corpus"}
 _if_all_are_sides = {"train": "tr seen", "val": "va", "test": "te ts unseen novel"}
-_empty_words = set("set sets data dataset image images img imgs picture pictures pic pics photo photos folder folders "
-                   "dir split splits subset part all full final crops cropped resized classes v bounding box".split())
+_empty_words = set("seen unseen set sets data dataset image images img imgs picture pictures pic pics photo photos "
+                   "folder folders dir split splits subset part all full final crops cropped resized classes v "
+                   "bounding box".split())
 _together = {frozenset(("train", "val")): "train", frozenset(("test", "query")): "query",
              frozenset(("test", "gallery")): "gallery"}
 
@@ -39,7 +40,7 @@ def _spellings(*said: Mapping[str, str]) -> dict[str, str]:
 _plain, _with_queries = _spellings(_said), _spellings(_said, _beside_queries)
 _all_sides = _spellings(_said, _beside_queries, _if_all_are_sides)
 
-# %% ../nbs/03b_splits.ipynb #c8286d80
+# %% ../nbs/03b_splits.ipynb #1bb0a8d4
 def _read(name: str, roles: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:
     "The role that a folder's name tells, and the words that are left."
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name)).casefold()
@@ -52,9 +53,9 @@ def _read(name: str, roles: Mapping[str, str]) -> tuple[str | None, tuple[str, .
 def says_nothing(
     name: str,   # of a folder
 ) -> bool:
-    "Whether a folder is called `images`, `data` or the like."
+    "Whether a folder is called `images`, `data`, `train` or the like."
     words = re.findall(r"[^\W\d_]+", name.casefold())
-    return bool(words) and all(word in _empty_words for word in words)
+    return bool(words) and all(word in _empty_words or word in _plain for word in words)
 
 def roles_of(
     names: Iterable[str],       # of folders side by side
@@ -78,7 +79,7 @@ def _market(sides: dict[str, list[str]]) -> dict[str, list[str]]:
     if [re.sub(r"[\W_]", "", name.casefold()) for name in sides.get("test", ())] != ["boundingboxtest"]: return sides
     return {**{role: names for role, names in sides.items() if role != "test"}, "gallery": sides["test"]}
 
-# %% ../nbs/03b_splits.ipynb #b46da70a
+# %% ../nbs/03b_splits.ipynb #cbd9e39a
 Parts = tuple[str, ...]  # names of folders from the root down
 
 class Tree:
@@ -89,6 +90,7 @@ class Tree:
         folders: Iterable[Folder],  # under the root, each before those in it
     ):
         self.root, self.folders = root, list(folders)
+        self.why = {folder.parts: folder.why for folder in self.folders}   # why one was not looked into
         self.own: Counter[Parts] = Counter()     # images directly in it
         self.below: Counter[Parts] = Counter()   # those deeper, too
         self.inner: dict[Parts, list[str]] = {}
@@ -183,7 +185,7 @@ def _single(tree: Tree, at: Parts, roles: dict[str, list[str]]) -> dict[str, str
     return {role: name for role, name in side.items()
             if role not in ("val", "eval") or not tested or tree.below[(*at, name)]}
 
-# %% ../nbs/03b_splits.ipynb #9da50d01
+# %% ../nbs/03b_splits.ipynb #7a90ccf4
 def _combined(tree: Tree, at: Parts, side: dict[str, str], others: list[str]) -> Layout:
     "The sides: what trains, what is measured, and what is left out."
     measured = _measured(tree, at, side)
@@ -216,19 +218,29 @@ def check_side(
     "Raises `DataError` for one without images or without class folders."
     if tree.flat(at) and not is_class: raise DataError(no_classes(tree, at))
     if not tree.below[at]:
-        message = f"{tree.say(at)} has no image that can be taken: fill or remove it."
+        message = f"{tree.say(at)} has no image that can be taken: {tree.why.get(at) or 'fill or remove it'}."
         raise DataError(message)
 
-# %% ../nbs/03b_splits.ipynb #e3f81ac7
+# %% ../nbs/03b_splits.ipynb #3278daa3
 def _decide(tree: Tree, at: Parts, depth: int | None) -> Layout | None:
     "What the names in a folder say; None if they say nothing of a split."
     roles = roles_of(tree.inner[at])
-    if not any(tree.below[(*at, name)] for names in roles.values() for name in names): return None
+    if not any(tree.below[(*at, name)] for names in roles.values() for name in names):
+        return _half_told(tree, at, depth)
     named = [name for names in roles.values() for name in names]
     others = [name for name in tree.full(at) if name not in named]
     if len(roles) > 1: return _several_roles(tree, at, roles, others, depth)
     (role, names), = roles.items()
     return _one_role(tree, at, names, role, others, depth)
+
+def _half_told(tree: Tree, at: Parts, depth: int | None) -> None:
+    "Raises `DataError` where every folder is called like a side, but with more words: `train_a`, `test_b`."
+    names = tree.full(at)
+    told = {_read(name, _plain)[0] for name in names}
+    if depth or None in told or len(told) < 2 or any(tree.own[(*at, name)] for name in names): return
+    message = (f"{tree.say(at)} has {_names(names[:4])}: sides of a split, or classes? {_by_hand}, or depth=2 if these "
+               "are super-classes.")
+    raise DataError(message)
 
 def _is_split(tree: Tree, at: Parts) -> bool:
     roles = roles_of(tree.full(at))
