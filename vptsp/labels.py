@@ -17,7 +17,7 @@ import torch
 
 from .files import DataError
 
-# %% ../nbs/01d_labels.ipynb #d656878f
+# %% ../nbs/01d_labels.ipynb #91983d9a
 class LabelError(DataError):
     "Labels that cannot be read. The message says which, and the way out."
 
@@ -30,7 +30,7 @@ def clean_text(
 def _plain(label: Any) -> Any:
     "The label in a type of Python's own. Whole numbers are ints, however they were written."
     if isinstance(label, torch.Tensor): label = label.detach().cpu()
-    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)) and np.size(label) == 1:
+    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)) and np.prod(label.shape) == 1:
         (label,) = _values(label.reshape(1))
     if isinstance(label, bytes): label = label.decode(errors="backslashreplace")
     if isinstance(label, str): return clean_text(label)
@@ -95,7 +95,7 @@ def missing_labels(
     unknown = _means_unknown(list(values))
     return [i for i, value in enumerate(values) if _is_missing(value) or (unknown and value in (-1, "-1"))]
 
-# %% ../nbs/01d_labels.ipynb #25f44ba4
+# %% ../nbs/01d_labels.ipynb #4c26c728
 def _check_values(values: list, what: str) -> None:
     "That each can be compared with each. Raises `LabelError` for lists, and for numbers beside texts that spell them."
     for i, value in enumerate(values):
@@ -113,6 +113,7 @@ def _check_values(values: list, what: str) -> None:
     raise LabelError(message)
 
 def _can_be_hashed(value: Any) -> bool:
+    if isinstance(value, torch.Tensor): return False   # its hash says nothing of its content
     try: hash(value)
     except TypeError: return False
     return True

@@ -6,7 +6,7 @@
 __all__ = ['Split', 'Row', 'image_set', 'trains_all', 'split_classes', 'check_names', 'split_data', 'listed_data', 'part_of',
            'parted_data']
 
-# %% ../nbs/03a_rows.ipynb #e0e60534
+# %% ../nbs/03a_rows.ipynb #215bff52
 import difflib
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from .data import RetrievalData
 from .files import DataError, printable
-from .images import ImageSet
+from .images import ImageSet, Tiles
 from .labels import clean_text, label_values, near_names
 
-# %% ../nbs/03a_rows.ipynb #b0a2eb49
+# %% ../nbs/03a_rows.ipynb #ac11e994
 class Row(NamedTuple):
     "An image and its class."
     source: Any                     # path, or number of a tile
@@ -29,13 +29,14 @@ class Row(NamedTuple):
 def image_set(
     rows: Sequence[Row],
     classes: list[str] | None = None,  # names in the order of their numbers; by default sorted
+    sheet: Tiles | None = None,        # where the images are, if the sources are numbers
 ) -> ImageSet:
     "A set of the rows' images. Super-classes go to its column `super`."
     if classes is None: classes = sorted({r.class_name for r in rows})
     number = {name: i for i, name in enumerate(classes)}
     has_super = bool(rows) and rows[0].super_class is not None
     about = {"super": [r.super_class for r in rows]} if has_super else None
-    return ImageSet([r.source for r in rows], [number[r.class_name] for r in rows], classes, about=about)
+    return ImageSet([r.source for r in rows], [number[r.class_name] for r in rows], classes, sheet, about)
 
 # %% ../nbs/03a_rows.ipynb #583e05bb
 Split = float | str | Collection[Any]   # share that trains, one name, or the names (or labels) of those to test on
@@ -112,15 +113,16 @@ def check_names(
         warnings.warn(f"{where}: {_listed(twins[0])} are nearly the same name{more} and count as different classes: "
                       "give them one name if they are one.", stacklevel=4)
 
-# %% ../nbs/03a_rows.ipynb #a0c9ae10
+# %% ../nbs/03a_rows.ipynb #8c359a08
 def split_data(
     name: str,                    # of the data
     rows: Sequence[Row],
     split: Split,                 # as for `split_classes`
+    sheet: Tiles | None = None,   # where the images are, if the sources are numbers
 ) -> RetrievalData:
     "A benchmark whose classes are split."
     train, test = split_classes(rows, split)
-    return listed_data(name, train, test)
+    return listed_data(name, train, test, sheet=sheet)
 
 def listed_data(
     name: str,             # of the data
@@ -128,12 +130,14 @@ def listed_data(
     query: Sequence[Row],
     gallery: Sequence[Row] | None = None,  # where queries are sought; None: among themselves
     closed_set: bool = False,              # whether the same classes may be trained on and tested
+    sheet: Tiles | None = None,            # where the images are, if the sources are numbers
 ) -> RetrievalData:
     "A benchmark that says which image is for what."
     classes = sorted({r.class_name for r in (*query, *(gallery or ()))})
     check_names(name, sorted({r.class_name for r in train}), classes, closed_set)
-    sought_in = None if gallery is None else image_set(gallery, classes)
-    return RetrievalData(name, image_set(train), image_set(query, classes), sought_in, closed_set=closed_set)
+    sought_in = None if gallery is None else image_set(gallery, classes, sheet)
+    return RetrievalData(name, image_set(train, None, sheet), image_set(query, classes, sheet), sought_in,
+                         closed_set=closed_set)
 
 # %% ../nbs/03a_rows.ipynb #9fd8e06c
 _part_words = {
