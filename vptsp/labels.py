@@ -44,13 +44,15 @@ def _values(labels: Any) -> list:
     if kind and kind in "mM": return [None if np.isnat(value) else str(value) for value in labels]
     return labels.tolist()
 
-# %% ../nbs/01d_labels.ipynb #c94e5a64
+# %% ../nbs/01d_labels.ipynb #9d9f9838
+_ways = ("__iter__", "__getitem__", "__array__")   # to go through them
+
 def _check_whole(labels: Any, what: str) -> None:
     "That there is something to go through, in an order."
     wrong = ""
     if isinstance(labels, (str, bytes)): wrong = f"one text, {labels!r},"
     elif isinstance(labels, (Mapping, Set)): wrong = f"a {type(labels).__name__}, which has no order of images,"
-    elif getattr(labels, "shape", None) == () or not (isinstance(labels, Iterable) or hasattr(labels, "__getitem__")):
+    elif getattr(labels, "shape", None) == () or not any(hasattr(labels, way) for way in _ways):
         wrong = f"one value, {str(labels)[:40]!r},"
     if wrong:
         message = f"{what}: {wrong} where a label for each image is needed."

@@ -138,14 +138,15 @@ def _from_items(
     once = without_repeats(entries)
     return split_data(where, [Row(e.file, e.class_name, None, label_of[e.class_name]) for e in once], split)
 
-# %% ../nbs/04_readers.ipynb #606519d0
+# %% ../nbs/04_readers.ipynb #0449cf5d
 def _read_pairs(pairs: Sequence, where: str) -> tuple[list, list | None]:
     "The labels, and the paths if all images are files."
     labels, paths = [], []
     for i in range(len(pairs)):
         try:
             pair = pairs[i]
-            image, label = (None, pair) if isinstance(pair, (str, bytes)) else (pair[0], pair[1])
+            if isinstance(pair, (str, bytes)): raise TypeError(pair)
+            image, label = pair[0], pair[1]
         except Exception as e:  # it is the user's own code
             message = (f"item {i} of {where} is no pair of an image and a label "
                        f"({type(e).__name__}: {printable(e, 150)}).")
@@ -177,7 +178,7 @@ def from_pairs(
         raise LabelError(message)
     return _from_items(_Items(pairs, 0, name), labels, getattr(pairs, "classes", None), split, missing, paths)
 
-# %% ../nbs/04_readers.ipynb #0c00d591
+# %% ../nbs/04_readers.ipynb #a263905d
 def _from_hub(name: str, part: str):
     try:
         import datasets as hub  # pyright: ignore[reportMissingImports]
@@ -190,9 +191,10 @@ def _check_hub(rows: Any, *columns: str) -> None:
     "That this is one dataset that can be read by number, with these columns."
     found = rows.column_names
     if isinstance(found, Mapping) or not hasattr(rows, "__getitem__") or not hasattr(rows, "__len__"):
-        parts = f" with the parts {', '.join(found)}: choose one, source[{next(iter(found))!r}]" if found else ""
-        way_out = parts or " that cannot be read by number: load it without streaming"
-        message = f"the dataset is a {type(rows).__name__}{way_out}."
+        way_out = "cannot be read by number: load it without streaming"
+        if isinstance(found, Mapping):
+            way_out = f"has the parts {', '.join(found)}: choose one, source[{next(iter(found), '')!r}]"
+        message = f"the dataset, of the type {type(rows).__name__}, {way_out}."
         raise DataError(message)
     if missing := [column for column in columns if column not in found]:
         message = f"the dataset has no column {missing[0]!r}; it has: {', '.join(found)}."

@@ -62,12 +62,13 @@ def _unknown_class(asked_for: str, known: Iterable) -> str:
     way_out = f"; did you mean {near[0]!r}?" if near else "."
     return f"split names {asked_for!r}, but no image has this class{way_out}"
 
-# %% ../nbs/03a_rows.ipynb #cd8bc662
+# %% ../nbs/03a_rows.ipynb #e20e7116
 def trains_all(
     split: Split,
 ) -> bool:
     "Whether a split means that all classes train."
-    return split == "all" if isinstance(split, str) else isinstance(split, Real) and split == 1
+    if isinstance(split, str): return split == "all"
+    return isinstance(split, Real) and not isinstance(split, bool) and split == 1
 
 def _share(names: list[str], split: Real) -> set[str]:
     if isinstance(split, bool) or not 0 <= split <= 1:

@@ -58,10 +58,10 @@ def _in_words(error: str, first: int, last: int) -> str:
         return f"line {first}: a quote is opened that is not closed before line {last}, where {text}."
     return f"line {first}: {error}."
 
-# %% ../nbs/03d_tables.ipynb #23d99f44
+# %% ../nbs/03d_tables.ipynb #6e4cf0cc
 def _column(name: object) -> str:
     "The name of a column as it is compared."
-    return clean_text(unicodedata.normalize("NFKC", str(name))).casefold()
+    return clean_text(unicodedata.normalize("NFKC", str(name)).replace("\ufeff", "")).casefold()
 
 _used = ("path", "label", "split", "super")
 _like_split = ("set", "subset", "partition", "part", "phase", "usage", "fold")   # what others call it
@@ -223,7 +223,7 @@ def _text(row: TableRow, column: str) -> str:
         raise DataError(message)
     return str(value) if column == "path" else clean_text(str(value))
 
-# %% ../nbs/03d_tables.ipynb #1d0ad2d6
+# %% ../nbs/03d_tables.ipynb #b1d619c9
 def _say_split(name: str, rows: Sequence[TableRow]) -> None:
     "Warn of a column that says what is for what under another name."
     for column in _like_split:
@@ -262,6 +262,9 @@ def from_csv(
     and `super`. Raises `DataError` naming the line that is wrong."""
     path = Path(path)
     root = path.parent if root is None else Path(root)
+    if not root.is_dir():
+        message = f"there is no folder {printable(root)!r}, under which the table's paths would be."
+        raise DataError(message)
     rows, name = read_table(path, root), printable(path.name)
     _say_split(name, rows)
     parted = "split" in rows[0].values and not trains_all(split)
