@@ -226,24 +226,33 @@ def test_items_that_are_no_pairs():
         with pytest.raises(DataError, match=message): from_pairs(wrong, split="all").train.open(0)
     broken = Set(SIX)
     broken.__class__ = type("Broken", (Set,), {"__getitem__": lambda self, i: 1/0})
-    with pytest.raises(DataError, match="item 3 of mine cannot be read .ZeroDivisionError: division by zero"):
+    with pytest.raises(DataError, match="number 3 of 'mine' cannot be read .ZeroDivisionError: division by zero"):
         from_pairs(broken, name="mine").train.open(3)
 
 
 @pytest.mark.parametrize("held, message", [
-    (None, "item 0 of pairs has no image"), (torch.rand(3, 8, 8), r"holds Tensor torch.float32 \(3, 8, 8\)"),
-    (np.zeros((8, 8, 3)), "holds ndarray float64"), (3, "holds int"), ({"bytes": None}, "has no image"),
-    (b"no picture", "item 0 of pairs: the image in its bytes cannot be decoded"), ({"bytes": b"x"}, "item 0 of pairs: ")])
+    (None, "there is no image: leave it out"), (torch.rand(3, 8, 8), r"is a Tensor torch.float32 \(3, 8, 8\): "),
+    (np.zeros((8, 8, 3)), "is a ndarray float64"), (3, "is a int"), ({"bytes": None, "path": None}, "there is no image"),
+    (np.zeros((3, 8, 8), np.uint8), "is a ndarray uint8"), (b"no picture", "cannot be decoded"),
+    ({"bytes": b"x"}, "cannot be decoded")])
 def test_images_that_are_none(held, message):
-    with pytest.raises(DataError, match=message): from_pairs([(held, 0), (held, 1)]).train.open(0)
+    with pytest.raises(DataError, match=f"number 0 of 'pairs': .*{message}"):
+        from_pairs([(held, 0), (held, 1)]).train.open(0)
 
 
 def test_images_in_every_form(tmp_path):
     PICTURES[7].save(tmp_path/"a.png")
     raw = (tmp_path/"a.png").read_bytes()
     for held in (PICTURES[7], raw, {"bytes": raw, "path": "x"}, {"bytes": None, "path": str(tmp_path/"a.png")},
-                 np.asarray(PICTURES[7]), bytearray(raw)):
+                 np.asarray(PICTURES[7]), bytearray(raw), open(tmp_path/"a.png", "rb")):  # noqa: SIM115
         assert from_pairs([(held, 0), (held, 1)]).train.open(0).getpixel((0, 0)) == (63, 0, 0)
+
+
+def test_grey_arrays_in_every_form():
+    for grey in (np.full((8, 8), 63, np.uint8), np.full((8, 8, 1), 63, np.uint8)):
+        assert from_pairs([(grey, 0), (grey, 1)]).train.open(0).getpixel((0, 0)) == (63, 63, 63)
+    deep = np.full((8, 8), 63*257, np.uint16)
+    assert from_pairs([(deep, 0), (deep, 1)]).train.open(0).getpixel((0, 0)) == (63, 63, 63)
 
 
 def test_pairs_of_paths_are_files(tmp_path):
@@ -284,7 +293,7 @@ def test_hub_tables():
     for split in ([5], "f"): assert from_hf(Table(SIX, list("abcdef")), split=split).query.classes == ["f"]
     with pytest.raises(LabelError, match="18 of 18 are missing"): from_hf(Table([-1]*18, list("ab")))
     with pytest.raises(LabelError, match="a list: an image has one label"): from_hf(Table([[c] for c in SIX]))
-    with pytest.raises(DataError, match="item 0 of dataset has no image"):
+    with pytest.raises(DataError, match="number 0 of 'dataset': there is no image"):
         from_hf(Table(SIX, images=[None]*18)).train.open(0)
     parts = type("DatasetDict", (dict,), {"column_names": {"train": ["image"], "test": ["image"]}})()
     with pytest.raises(DataError, match=r"DatasetDict, has the parts train, test: choose one, source\['train'\]"):

@@ -129,7 +129,7 @@ def _meant(place: Path) -> str:
     near = same or difflib.get_close_matches(place.name, names[:10_000], 1, .8)
     return f"; is it {printable(near[0])!r}?" if near else "."
 
-# %% ../nbs/03b_lists.ipynb #594c4743
+# %% ../nbs/03b_lists.ipynb #d2e7e896
 class Entry(NamedTuple):
     "A line of a list that names an image."
     place: str       # of the line, for messages
@@ -151,10 +151,14 @@ def entry_of(
         message = f"{place}: {e}"
         raise DataError(message) from None
 
-def _identity(file: Path) -> object:
+def _number(file: Path) -> object:
     "The same for all names and links of one file."
     about = os.stat(file)
     return (about.st_dev, about.st_ino) if about.st_ino else os.path.realpath(file)
+
+def _is_one(one: Path, two: Path) -> bool:
+    "Whether two files of one number are one: some network drives give numbers twice."
+    return os.path.realpath(one) == os.path.realpath(two) or os.stat(one).st_nlink > 1
 
 def _check_twice(one: Entry, two: Entry) -> None:
     wrong = ""
@@ -172,10 +176,12 @@ def without_repeats(
 ) -> list[Entry]:
     "Each file once. Raises `DataError` for one with two labels or for two things; warns of others that stand twice."
     first: dict[object, Entry] = {}
-    twice = []
+    once, twice = [], []
     for entry in entries:
-        one = first.setdefault(_identity(entry.file), entry)
-        if one is entry: continue
+        one = first.setdefault(_number(entry.file), entry)
+        if one is entry or not _is_one(one.file, entry.file):
+            once.append(entry)
+            continue
         _check_twice(one, entry)
         twice.append((one, entry))
     if twice:
@@ -183,4 +189,4 @@ def without_repeats(
         more = f" ({len(twice):,} such repeats)" if len(twice) > 1 else ""
         warnings.warn(f"{two.place}: {printable(two.file)!r} stands in {one.place} already and is taken once{more}.",
                       stacklevel=4)
-    return list(first.values())
+    return once

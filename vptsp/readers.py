@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['from_pairs', 'from_hf']
 
-# %% ../nbs/04_readers.ipynb #7b74aeed
+# %% ../nbs/04_readers.ipynb #4db83777
 import io
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from PIL import Image
 from .data import RetrievalData
 from .files import DataError, printable
 from .folders import class_folders, from_folder
-from .images import open_image
 from .labels import LabelError, clean_text, label_values
 from .listing import first_folder, image_files, sub_folders
 from .lists import Entry, listed_image, read_lines, read_text, without_repeats
@@ -31,31 +29,23 @@ _all_ = [class_folders, from_folder, first_folder, image_files, sub_folders, ima
          from_csv, listed_image, read_lines, read_text]  # found here too
 _images, _folders = image_files, sub_folders  # old names, until 0.2
 
-# %% ../nbs/04_readers.ipynb #94f2ce17
+# %% ../nbs/04_readers.ipynb #61859e18
+_grey = (np.uint8, np.uint16, np.int32, np.float32)   # as Pillow has them for one channel
+
 def _source(held: Any) -> Any:
-    "What can be opened, of what an item holds as its image; None if there is nothing."
+    "What can be opened, of what an item holds as its image. Raises `DataError` for anything else."
     if isinstance(held, Mapping): held = held.get("bytes") or held.get("path")   # as the hub's datasets have it
     if isinstance(held, (bytes, bytearray)): return io.BytesIO(held)
-    if not isinstance(held, np.ndarray): return held
-    if held.dtype == np.uint8 and (held.ndim == 2 or (held.ndim == 3 and held.shape[2] in (3, 4))):
-        return Image.fromarray(held)
-    return held
-
-_unnamed = re.compile("'?<_io.BytesIO object at 0x[0-9a-f]+>'?")
-
-def _picture(held: Any, where: str) -> Image.Image:
-    source = _source(held)
-    if isinstance(source, (str, Path, io.IOBase, Image.Image)) or hasattr(source, "read"):
-        try:
-            return open_image(source)
-        except DataError as e:
-            message = f"{where}: {re.sub(_unnamed, 'in its bytes', str(e))}"
-            raise DataError(message) from None
-    if source is None:
-        message = f"{where} has no image: leave it out."
+    if isinstance(held, np.ndarray):
+        if held.ndim == 3 and held.shape[2] == 1: held = held[:, :, 0]
+        colour = held.ndim == 3 and held.shape[2] in (3, 4) and held.dtype == np.uint8
+        if colour or (held.ndim == 2 and held.dtype in _grey): return Image.fromarray(held)
+    if isinstance(held, (str, Path, Image.Image)) or hasattr(held, "read"): return held
+    if held is None:
+        message = "there is no image: leave it out."
         raise DataError(message)
-    kind = f"{type(source).__name__} {getattr(source, 'dtype', '')} {tuple(getattr(source, 'shape', ()))}"
-    message = (f"{where} holds {kind}: give a PIL image, a path, or the bytes of a file "
+    kind = f"{type(held).__name__} {getattr(held, 'dtype', '')} {tuple(getattr(held, 'shape', ()))}"
+    message = (f"its image is a {kind}: give a PIL image, a path, or the bytes of a file "
                "(a dataset of torchvision without its transform).")
     raise DataError(message)
 
@@ -64,13 +54,7 @@ class _Items:
     def __init__(self, items: Sequence, image: int | str, name: str):
         self.items, self.image, self.name = items, image, name
 
-    def tile(self, i: int) -> Image.Image:
-        try:
-            held = self.items[i][self.image]
-        except Exception as e:  # it is the user's own code
-            message = f"item {i} of {self.name} cannot be read ({type(e).__name__}: {printable(e, 150)})."
-            raise DataError(message) from e
-        return _picture(held, f"item {i} of {self.name}")
+    def tile(self, i: int) -> Any: return _source(self.items[i][self.image])
 
 # %% ../nbs/04_readers.ipynb #46c2c352
 def _known_names(names: Any) -> dict[Any, str] | None:
