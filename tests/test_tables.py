@@ -154,12 +154,12 @@ def test_the_form_of_accents_does_not_count(folder):
 def test_names_that_are_nearly_the_same(folder, one, other):
     label = {"a": one, "b": other}
     text = lines(label=lambda n: label.get(n[0], n[0]))
-    refused(folder, text, "nearly the same name, and one of them trains", split=[other])
+    refused(folder, text, "look like one class", split=[other])
     data, said = read(folder, text, split=["f"])
     assert {one, other} <= set(data.train.classes) and "nearly the same name and count as different" in said[0]
     parted = "\n".join([line + (",split" if i == 0 else f",{'test' if line[0] == 'b' else 'train'}")
                         for i, line in enumerate(text.splitlines())])
-    refused(folder, parted, "nearly the same name, and one of them trains")
+    refused(folder, parted, "look like one class")
 
 
 def test_numbers_written_in_several_ways_are_named(folder):
