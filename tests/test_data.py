@@ -310,8 +310,9 @@ def test_folders(tmp_path):
     assert from_folder(images, split=["000.kind 0"]).query.classes == ["000.kind 0"]
     with pytest.raises(DataError, match="no image has this class; did you mean '000.kind 0'?"):
         from_folder(images, split=["000.kind O"])
-    with pytest.raises(DataError, match="cannot be split into training and test classes at 1.0"):
-        from_folder(images, split=1.)
+    with pytest.raises(DataError, match="cannot be split into training and test classes at 0"):
+        from_folder(images, split=0.)
+    assert from_folder(images, split=1.).counts() == {"train": (12, 4), "query": (0, 0)}
     (tmp_path/"empty"/"a").mkdir(parents=True)
     with pytest.raises(DataError, match="no class folder of"): warned(lambda: from_folder(tmp_path/"empty"))
 
@@ -366,7 +367,8 @@ def test_tables_that_are_wrong(tmp_path):
     def refused(content, message, encoding="utf-8"):
         (tmp_path/"t.csv").write_bytes(content.encode(encoding))
         with pytest.raises(DataError, match=message): from_csv(tmp_path/"t.csv")
-    refused(f"path,label,split\n{name}\n", "line 2: path and label must both be there")
+    refused(f"path,label,split\n{name},,train\n", "line 2: path and label must both be there")
+    refused(f"path,label,split\n{name}\n", "line 2: 1 field, but the header has 3 columns")
     refused(f"path,label,split\n{name},a,tset\n", "line 2: split 'tset' is none of")
     refused("path,label\nb\u00e4r.jpg,b\u00e4r\n", "is not UTF-8 text", "latin-1")
     refused(f"path,label,split\n{name},a,train\n{name},a,test\n", "in train and in test")
