@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RetrievalData']
 
-# %% ../nbs/03_data.ipynb #eeeb9b46
+# %% ../nbs/03_data.ipynb #51f890b0
 import hashlib
 import os
 import re
@@ -13,6 +13,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,11 +24,14 @@ from tqdm.auto import tqdm
 from .files import DataError, moved
 from .images import ImageSet
 
-# %% ../nbs/03_data.ipynb #282bc208
+if TYPE_CHECKING:
+    from vptsp.listing import Ledger
+
+# %% ../nbs/03_data.ipynb #729bc647
 def _check_sets(data: "RetrievalData") -> None:
     tested = set(data.query.classes) | set(data.gallery.classes if data.gallery else ())
     both = sorted(set(data.train.classes) & tested)
-    if both:
+    if both and not data.closed_set:
         message = (f"{data.name}: {len(both)} classes are in train and in test, {both[0]!r} for one: "
                    "test classes must be unseen.")
         raise DataError(message)
@@ -48,7 +52,7 @@ def _hash_of(data: "RetrievalData") -> str:
             h.update(f"{name}\t{_place(source)}\t{images.classes[label]}\n".encode())
     return h.hexdigest()
 
-# %% ../nbs/03_data.ipynb #a6573cb0
+# %% ../nbs/03_data.ipynb #da251e6b
 @dataclass
 class RetrievalData:
     "A benchmark. Raises `DataError` for a class that is both in `train` and in another set."
@@ -57,10 +61,17 @@ class RetrievalData:
     query: ImageSet
     gallery: ImageSet | None = None  # where the queries are sought; None: among the other queries
     sha256: str = ""                 # of which image is where; by default computed
+    closed_set: bool = False         # whether the same classes may be trained on and tested
+    passed_over: "Ledger | None" = None   # files that its reader did not take
 
     def __post_init__(self):
         _check_sets(self)
         if not self.sha256: self.sha256 = _hash_of(self)
+
+    @property
+    def has_test(self) -> bool:
+        "Whether there is anything to measure; all classes may be trained on."
+        return len(self.query) > 0
 
     @property
     def sets(self) -> dict[str, ImageSet]:
