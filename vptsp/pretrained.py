@@ -24,7 +24,7 @@ from .backbone import BackboneError, check_vit
 from .files import bundled_folder, checked_file
 from .tensors import misfits
 
-# %% ../nbs/07b_pretrained.ipynb #c3e6a4d4
+# %% ../nbs/07b_pretrained.ipynb #e5b02eee
 def bundled_vit(
     **kwargs,  # for `VisionTransformer`
 ) -> VisionTransformer:
@@ -34,7 +34,8 @@ def bundled_vit(
     embed = partial(HybridEmbed, backbone=stem, proj=False)
     vit = VisionTransformer(img_size=64, patch_size=1, embed_dim=128, depth=6, num_heads=4, num_classes=0,
                             embed_layer=embed, **kwargs)
-    vit.pretrained_cfg = dict(mean=(.5, .5, .5), std=(.5, .5, .5), input_size=(3, 64, 64))
+    vit.pretrained_cfg = dict(mean=(.5, .5, .5), std=(.5, .5, .5), input_size=(3, 64, 64), interpolation="bilinear",
+                              crop_pct=1.)
     return vit
 
 # %% ../nbs/07b_pretrained.ipynb #695bd820
