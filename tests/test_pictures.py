@@ -7,14 +7,20 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms, TiffImagePlugin
 
 import vptsp.data
 import vptsp.images
 import vptsp.opening
+from vptsp.config import Config
+from vptsp.embedding import embed_images
 from vptsp.files import DataError
 from vptsp.images import ImageSet
+from vptsp.model import build_model
 from vptsp.opening import FORMATS, MAX_RATIO, open_image
+from vptsp.readers import from_folder
+from vptsp.training import Trainer
 
 X = np.kron(np.random.default_rng(0).random((8, 8)), np.ones((4, 4)))   # 0 to 1
 EIGHT = np.asarray(Image.fromarray((X*255).astype(np.uint8)).convert("RGB")).astype(int)
@@ -259,3 +265,20 @@ def test_labels_are_whole_numbers():
 
 def test_the_module_is_found_by_its_old_name():
     assert vptsp.images.open_image is vptsp.data.open_image is vptsp.opening.open_image
+
+
+# ---- from the settings to an embedding
+
+def test_the_settings_say_what_is_white(tmp_path):
+    for c in range(4):
+        (tmp_path/f"{c}").mkdir()
+        for i in range(3):
+            x = np.kron(np.random.default_rng(10*c + i).random((8, 8)), np.ones((9, 9)))
+            stored((x*4095).astype(np.uint16), tmp_path/f"{c}"/f"{i}.png")
+    data = from_folder(tmp_path)
+    cfg = Config.load("emoji").as_method("frozen").replace(workers=0)
+    with pytest.raises(DataError, match="full_scale=4095"): embed_images(build_model(cfg, 2), data.query)
+    told = build_model(cfg.replace(full_scale=4095), 2)
+    assert torch.equal(embed_images(told, data.query), embed_images(build_model(cfg, 2), data.query.opened(4095)))
+    assert told.fingerprint() != build_model(cfg, 2).fingerprint()
+    assert Trainer(cfg.replace(full_scale=4095), data, out=tmp_path/"run").data.train.open(0).getextrema()[0][1] > 200

@@ -81,7 +81,7 @@ class _ContentHash:
 
     def __set__(self, data, value: str) -> None: data._given, data._computed = value, ""
 
-# %% ../nbs/03_data.ipynb #4ebf4ae1
+# %% ../nbs/03_data.ipynb #73f69074
 @dataclass
 class RetrievalData:
     "A benchmark. Raises `DataError` for a class that is both in `train` and in another set, or an image in two sets."
@@ -133,8 +133,8 @@ class RetrievalData:
 
     def opened(
         self,
-        full_scale: FullScale | None = None,  # what is white in more than 8 bits; None: as the format says
-        srgb: bool = False,                   # whether to follow colour profiles
+        full_scale: FullScale | None = None,  # what is white in more than 8 bits; None: as until now
+        srgb: bool | None = None,             # whether to follow colour profiles; None: as until now
     ) -> "RetrievalData":
         "The same data, its images opened in another way, as `open_image` has it."
         sets = {name: images.opened(full_scale, srgb) for name, images in self.sets.items()}
