@@ -10,8 +10,8 @@ from vptsp.benchmarks import load_dataset
 from vptsp.files import DataError
 from vptsp.lists import find_image, listed_image, numbered_lines, read_lines, read_text
 from vptsp.readers import from_csv
+from vptsp.records import read_table
 from vptsp.rows import part_of
-from vptsp.tables import read_table
 
 NAMES = [f"{c}{i}.png" for c in "abcdef" for i in range(3)]
 
@@ -122,9 +122,12 @@ def test_quotes_that_swallow(folder, text, message):
 
 
 def test_quotes_that_do_not(folder):
-    label = {"a": '"cat, siamese"', "b": '"24"" monitor"', "c": '5" disc', "d": "it's"}
-    data, _ = read(folder, lines(label=lambda n: label.get(n[0], n[0])))
-    assert set(counted(data)) == {"cat, siamese", '24" monitor', '5" disc', "it's", "e", "f"}
+    label = {"a": '"cat, siamese"', "b": '"24"" monitor"', "c": ' """x"""', "d": "it's"}
+    data, said = read(folder, lines(label=lambda n: label.get(n[0], n[0])))
+    assert set(counted(data)) == {"cat, siamese", '24" monitor', '"x"', "it's", "e", "f"} and not said
+    data, said = read(folder, lines(label=lambda n: '5" disc' if n[0] == "c" else n[0]))
+    assert counted(data)['5" disc'] == 3
+    assert said == ["t.csv, line 8: the label '5\" disc' holds a quote, which is taken as it stands."]
 
 
 @pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x0c", "\x0b", "\x1c", "\u3000", "\t"])
