@@ -10,8 +10,8 @@ from vptsp.benchmarks import load_dataset
 from vptsp.files import DataError
 from vptsp.lists import find_image, listed_image, numbered_lines, read_lines, read_text
 from vptsp.readers import from_csv
+from vptsp.records import read_table
 from vptsp.rows import part_of
-from vptsp.tables import read_table
 
 NAMES = [f"{c}{i}.png" for c in "abcdef" for i in range(3)]
 
@@ -122,9 +122,12 @@ def test_quotes_that_swallow(folder, text, message):
 
 
 def test_quotes_that_do_not(folder):
-    label = {"a": '"cat, siamese"', "b": '"24"" monitor"', "c": '5" disc', "d": "it's"}
-    data, _ = read(folder, lines(label=lambda n: label.get(n[0], n[0])))
-    assert set(counted(data)) == {"cat, siamese", '24" monitor', '5" disc', "it's", "e", "f"}
+    label = {"a": '"cat, siamese"', "b": '"24"" monitor"', "c": ' """x"""', "d": "it's"}
+    data, said = read(folder, lines(label=lambda n: label.get(n[0], n[0])))
+    assert set(counted(data)) == {"cat, siamese", '24" monitor', '"x"', "it's", "e", "f"} and not said
+    data, said = read(folder, lines(label=lambda n: '5" disc' if n[0] == "c" else n[0]))
+    assert counted(data)['5" disc'] == 3
+    assert said == ["t.csv, line 8: the label '5\" disc' holds a quote, which is taken as it stands."]
 
 
 @pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x0c", "\x0b", "\x1c", "\u3000", "\t"])
@@ -167,7 +170,13 @@ def test_numbers_written_in_several_ways_are_named(folder):
     assert "'07' and '7' and '7.0' are nearly the same name" in said[0]
 
 
-@pytest.mark.parametrize("word", ["", " ", '""', "nan", "NaN", "None", "NULL", "<NA>", "N/A", "#N/A"])
+@pytest.mark.parametrize("label", ["\"['cat', 'dog']\"", "['cat']", '"[1, 2]"'])
+def test_lists_of_labels_written_as_text(folder, label):
+    refused(folder, lines(label=lambda n: label), r"line 2: the label .* is a list: an image has one label")
+    assert "[new]" in counted(read(folder, lines(label=lambda n: "[new]" if n[0] == "a" else n[0]))[0])
+
+
+@pytest.mark.parametrize("word", ["", " ", '""', "\u200b", "nan", "NaN", "None", "NULL", "<NA>", "N/A", "#N/A"])
 def test_missing_labels(folder, word):
     text = lines(label=lambda n: word if n[0] == "b" else n[0])
     refused(folder, text, "line 5: path and label must both be there, but the label is .* 3 of 18 rows")
@@ -211,10 +220,20 @@ def test_a_file_whose_name_has_blanks_or_backslashes(tmp_path):
     ("/etc/passwd", "leaves the folder"), ("../t.csv", "leaves the folder"), ("a/../../x.png", "leaves the folder"),
     ("..\\x.png", "leaves the folder"), ("C:\\data\\a0.png", "leaves the folder"), ("\\\\server\\a0.png", "leaves"),
     ("A0.PNG", "there is no image .*A0.PNG', but a list names it; is it 'a0.png'"), (".", "no image|leaves"),
+    ("a0", "there is no image .*; is it 'a0.png'"), ("https://x.org/a0.png", "is an address, no path"),
     ("nowhere/a0.png", "there is no image"), ("a0.png\x1b[2J", r"no image .*\\x1b\[2J"), ("x"*5000, "no image")])
 def test_paths_to_nowhere(folder, path, message):
     refused(folder, f"path,label\na1.png,a\n{path},b\n", f"t.csv, line 3: .*{message}")
     assert find_image(folder, path) is None
+
+
+def test_paths_from_the_working_folder(folder, monkeypatch):
+    (folder/"lists").mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(DataError, match="it is there from the working folder: give root = '.'"):
+        read(folder, lines(), "lists/t.csv")
+    assert counted(read(folder, lines(), "lists/t.csv", root=".")[0]) == SIX
+    with pytest.raises(DataError, match="there is no folder 'none'"): read(folder, lines(), root="none")
 
 
 def test_a_folder_of_the_same_beginning_is_another_folder(tmp_path):
