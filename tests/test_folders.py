@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, features
 
+from vptsp.benchmarks import load_dataset
 from vptsp.files import DataError
 from vptsp.folders import class_folders, from_folder
 from vptsp.listing import Ledger, image_files, image_tree, sub_folders, why_no_image
@@ -289,6 +290,16 @@ def test_class_folders_takes_the_sides_together(tmp_path):
     assert sorted((row.class_name, row.super_class) for row in rows) == [("ant", None)]*4 + [("bee", None)]*2
 
 
+@pytest.mark.parametrize("name, above", [("cub200", "images"), ("cars196", "car_data")])
+def test_benchmarks_sorted_into_train_and_test(tmp_path, name, above):
+    put(tmp_path/"far", "001.a")
+    put(tmp_path/"root", *(f"{above}/{side}/00{c}.{'abcd'[c]}" for side in ("train", "test") for c in (1, 2, 3)))
+    (tmp_path/"root"/above/"train"/"004.e").symlink_to(tmp_path/"far"/"001.a")      # as with lists, links are followed
+    with pytest.warns(UserWarning, match="figures will not be comparable"): data = load_dataset(name, tmp_path/"root")
+    assert sides(data) == {"train": ["001.b", "002.c"], "query": ["003.d", "004.e"]}
+    assert len(data.train) == 8
+
+
 # Which images are whose
 
 def test_sub_folders_of_a_class(tmp_path):
@@ -299,6 +310,14 @@ def test_sub_folders_of_a_class(tmp_path):
     put(tmp_path/"three", "a/b/ant", "a/c/bee", "x/y/cat", "x/z/dog")
     data = from_folder(tmp_path/"three")
     assert data.train.about["super"] == ["a/b"]*2 + ["a/c"]*2
+
+
+def test_images_one_folder_down_in_every_class(tmp_path):
+    put(tmp_path, "cat/images", "dog/images", "owl/images", "owl/images/more")
+    (tmp_path/"cat"/"boxes.txt").write_text("0 0 1 1")
+    assert sides(from_folder(tmp_path)) == {"train": ["cat"], "query": ["dog", "owl"]}
+    put(tmp_path/"two", "cat/images", "cat/masks", "dog/images", "dog/masks")
+    with pytest.raises(DataError, match="'images' would train in one place"): from_folder(tmp_path/"two")
 
 
 def test_classes_and_super_classes_are_not_mixed(tmp_path):
@@ -539,13 +558,21 @@ def test_links_in_a_circle_outside(tmp_path):
 
 # Names
 
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path/"a.zip").write_bytes(b"x")
+    with pytest.raises(DataError, match="is a file: from_csv reads tables"): from_folder(tmp_path/"a.zip")
+    with pytest.raises(DataError, match="there is no folder"): from_folder(tmp_path/"nowhere")
+
+
 def test_names_that_are_no_text(tmp_path):
+    tmp_path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xe9"))
     put(tmp_path, "ant", "cat")
     os.rename(tmp_path/"ant"/"0.ppm", os.fsencode(tmp_path/"ant") + b"/caf\xe9.ppm")
     os.rename(tmp_path/"cat", os.fsencode(tmp_path) + b"/b\xe9e")
     data = from_folder(tmp_path, split=["b\\xe9e"])
     assert data.counts() == {"train": (2, 1), "query": (2, 1)}
     assert data.query.classes == ["b\\xe9e"]
+    assert data.name == "r\\xe9"
     repr(data).encode()
     assert all(path.is_file() for images in data.sets.values() for path in images.sources)
 

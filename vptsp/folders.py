@@ -19,7 +19,7 @@ from .listing import Folder, Ledger, first_folder, taken_once, walk, warn_of
 from .rows import Row, Split, listed_data, split_data, trains_all
 from .splits import Layout, Parts, Tree, check_side, find_layout, no_classes, says_nothing
 
-# %% ../nbs/03c_folders.ipynb #c7632014
+# %% ../nbs/03c_folders.ipynb #fe28bc2c
 @dataclass
 class _Reading:
     "A folder that is read: what was found, and what there is to say."
@@ -31,7 +31,9 @@ class _Reading:
     def class_of(self, names: Parts, at: Parts) -> Parts | None:
         "The class folder of images in `at`/`names`; None for those in no class."
         if self.depth: return names[:self.depth] if len(names) >= self.depth else None
-        return next((names[:n] for n in range(1, len(names) + 1) if self.tree.own[(*at, *names[:n])]), None)
+        n = next((n for n in range(1, len(names) + 1) if self.tree.own[(*at, *names[:n])]), 0)
+        while n > 1 and says_nothing(names[n - 1]) and len(self.tree.full((*at, *names[:n - 1]))) == 1: n -= 1
+        return names[:n] or None    # `cat/images` is `cat`
 
 def _class_name(parts: Parts) -> str:
     "Names of folders as text that can be written anywhere; bytes that are no UTF-8 as escapes."
@@ -214,7 +216,7 @@ def _count_left_out(reading: _Reading, layout: Layout) -> None:
         for name in folder.names if at is not None else ():
             reading.ledger.add(Path(folder.path, name), layout.left_out[at])
 
-# %% ../nbs/03c_folders.ipynb #0c1351dc
+# %% ../nbs/03c_folders.ipynb #13337452
 def from_folder(
     root: str | Path,               # folder of class folders, or of `train` and `test` (or `query` and `gallery`)
     split: Split = .5,              # share of the sorted classes that trains ("all": every one), or those to test on
@@ -226,6 +228,9 @@ def from_folder(
     """Your own images by class folder; these may lie in super-class folders. The split is used where the folder has
     none itself. Raises `DataError` for a folder without images, a class that is not there, and what names leave
     open; warns of what was passed over."""
+    if Path(root).is_file():
+        message = f"{printable(root)!r} is a file: from_csv reads tables, and an archive is unpacked first."
+        raise DataError(message)
     root = first_folder(root, ".").resolve()
     reading = _Reading(Tree(root, walk(root, ledger := Ledger(), follow_outside)), depth, ledger)
     data = _made(reading, split, closed_set, parts)
@@ -245,14 +250,14 @@ def _made(reading: _Reading, split: Split, closed_set: bool, parts: PartsGiven |
         message = (f"{tree.say()}: closed_set=True needs folders that say which images train and which are tested "
                    "(train and test); here are classes alone.")
         raise DataError(message)
-    data = split_data(tree.root.name, _merged(reading, layout), split)
+    data = split_data(_class_name((tree.root.name,)), _merged(reading, layout), split)
     if reading.depth is None: _check_last(tree, data)
     return data
 
-# %% ../nbs/03c_folders.ipynb #398b7130
+# %% ../nbs/03c_folders.ipynb #dc74aded
 def _from_sides(reading: _Reading, layout: Layout, split: Split, closed_set: bool) -> RetrievalData:
     "The folder has a split of its own."
-    tree, name = reading.tree, reading.tree.root.name
+    tree, name = reading.tree, _class_name((reading.tree.root.name,))
     if trains_all(split): return split_data(name, _merged(reading, layout), "all")
     if not (isinstance(split, float) and split == .5):
         sides = ", ".join(printable("/".join(at)) for side in layout.sides.values() for at in side[:1])
