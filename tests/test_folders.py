@@ -255,7 +255,24 @@ def test_sides_in_every_class(tmp_path):
     assert data.closed_set
     assert sides(data) == {"train": ["cat", "dog"], "query": ["cat", "dog"]}
     assert {path.parent.name for path in data.train.sources} == {"train"}
-    assert sides(from_folder(tmp_path, depth=1)) == {"train": ["cat"], "query": ["dog"]}
+    for data in (from_folder(tmp_path, depth=1), from_folder(tmp_path, parts="merge")):
+        assert sides(data) == {"train": ["cat"], "query": ["dog"]}
+        assert len(data.train) == 4
+
+
+@pytest.mark.parametrize("depth", [0, -1, "2", 1.5])
+def test_depth_is_a_number_of_folders(tmp_path, depth):
+    put(tmp_path, "ant", "bee")
+    with pytest.raises(DataError, match="a number of folders, 1 or more"): from_folder(tmp_path, depth=depth)
+
+
+@pytest.mark.parametrize("read", [from_folder, class_folders])
+def test_warnings_show_the_line_that_reads(tmp_path, read):
+    put(tmp_path, ".", "ant", "bee")
+    (tmp_path/"empty").mkdir()
+    with pytest.warns(UserWarning) as found: read(tmp_path)
+    assert {w.filename for w in found} == {__file__}
+    assert len(found) == 2
 
 
 # Classes that are called like a side
@@ -332,6 +349,9 @@ def test_images_in_no_class_folder(tmp_path):
     with said() as texts: data = from_folder(tmp_path)
     assert data.counts() == {"train": (2, 1), "query": (2, 1)}
     assert "2 x .ppm: lies in no class folder" in texts[0]
+    (tmp_path/"arrays"/"ant").mkdir(parents=True)
+    (tmp_path/"arrays"/"ant"/"1.npy").write_bytes(b"x")
+    with pytest.raises(DataError, match="no class folder of .* has an image: 1 x .npy"): from_folder(tmp_path/"arrays")
     put(tmp_path/"flat", ".")
     with pytest.raises(DataError, match="2 images but no class folders.*one folder per class"):
         from_folder(tmp_path/"flat")

@@ -19,7 +19,7 @@ from .listing import Folder, Ledger, first_folder, taken_once, walk, warn_of
 from .rows import Row, Split, listed_data, split_data, trains_all
 from .splits import Layout, Parts, Tree, check_side, find_layout, no_classes, says_nothing
 
-# %% ../nbs/03c_folders.ipynb #fe28bc2c
+# %% ../nbs/03c_folders.ipynb #609a84f9
 @dataclass
 class _Reading:
     "A folder that is read: what was found, and what there is to say."
@@ -34,6 +34,13 @@ class _Reading:
         n = next((n for n in range(1, len(names) + 1) if self.tree.own[(*at, *names[:n])]), 0)
         while n > 1 and says_nothing(names[n - 1]) and len(self.tree.full((*at, *names[:n - 1]))) == 1: n -= 1
         return names[:n] or None    # `cat/images` is `cat`
+
+def _read(root: Path, depth: int | None, follow_outside: bool) -> _Reading:
+    if depth is not None and (not isinstance(depth, int) or depth < 1):
+        message = f"depth = {depth!r}: this is a number of folders, 1 or more."
+        raise DataError(message)
+    ledger = Ledger()
+    return _Reading(Tree(root, walk(root, ledger, follow_outside)), depth, ledger)
 
 def _class_name(parts: Parts) -> str:
     "Names of folders as text that can be written anywhere; bytes that are no UTF-8 as escapes."
@@ -59,12 +66,12 @@ def _rows_at(reading: _Reading, folders: Sequence[Folder], at: Parts) -> list[Ro
     _check_classes(reading, at, classes)
     return rows
 
-# %% ../nbs/03c_folders.ipynb #d69fcfd2
+# %% ../nbs/03c_folders.ipynb #82366fd5
 def _check_classes(reading: _Reading, at: Parts, classes: Mapping[Parts, str]) -> None:
     tree = reading.tree
     if not classes:
         if tree.flat(at): raise DataError(no_classes(tree, at))
-        why = "; ".join(reading.ledger.lines(3, everything=False))
+        why = "; ".join(reading.ledger.lines(3, everything=not reading.ledger.loss))
         message = f"no class folder of {tree.say(at)} has an image{': ' + why if why else ''}."
         raise DataError(message)
     if len(classes) == 1 and says_nothing(*classes.values()):   # images, and labels beside them
@@ -187,7 +194,7 @@ def _check_last(tree: Tree, data: RetrievalData) -> None:
                f"name are different classes, depth={depth}; if one of those above is the data set, give that.")
     raise DataError(message)
 
-# %% ../nbs/03c_folders.ipynb #0b9e9d2b
+# %% ../nbs/03c_folders.ipynb #815b4ea4
 def class_folders(
     folder: str | Path,
     depth: int | None = None,       # folders down to a class: 1; 2 with super-classes; None: where images begin
@@ -195,7 +202,7 @@ def class_folders(
 ) -> list[Row]:
     """Rows of every image in the class folders of `folder`; a folder of class folders is a super-class, unless it is
     called `train`, `test` or the like. Raises `DataError` for a folder without them, warns of what was passed over."""
-    reading = _Reading(Tree(Path(folder), walk(folder, ledger := Ledger(), follow_outside)), depth, ledger)
+    reading = _read(Path(folder), depth, follow_outside)
     rows = _merged(reading, find_layout(reading.tree, depth, True))
     for note in reading.notes: warnings.warn(note, stacklevel=2)
     warn_of(reading.ledger, folder)
@@ -216,7 +223,7 @@ def _count_left_out(reading: _Reading, layout: Layout) -> None:
         for name in folder.names if at is not None else ():
             reading.ledger.add(Path(folder.path, name), layout.left_out[at])
 
-# %% ../nbs/03c_folders.ipynb #13337452
+# %% ../nbs/03c_folders.ipynb #d14aafef
 def from_folder(
     root: str | Path,               # folder of class folders, or of `train` and `test` (or `query` and `gallery`)
     split: Split = .5,              # share of the sorted classes that trains ("all": every one), or those to test on
@@ -232,11 +239,11 @@ def from_folder(
         message = f"{printable(root)!r} is a file: from_csv reads tables, and an archive is unpacked first."
         raise DataError(message)
     root = first_folder(root, ".").resolve()
-    reading = _Reading(Tree(root, walk(root, ledger := Ledger(), follow_outside)), depth, ledger)
+    reading = _read(root, depth, follow_outside)
     data = _made(reading, split, closed_set, parts)
     for note in reading.notes: warnings.warn(note, stacklevel=2)
-    warn_of(ledger, root)
-    data.passed_over = ledger
+    warn_of(reading.ledger, root)
+    data.passed_over = reading.ledger
     return data
 
 def _made(reading: _Reading, split: Split, closed_set: bool, parts: PartsGiven | str | None) -> RetrievalData:
@@ -244,7 +251,8 @@ def _made(reading: _Reading, split: Split, closed_set: bool, parts: PartsGiven |
     if isinstance(parts, str) and parts != "merge":
         message = f"parts = {parts!r}: give 'merge', or folders by their use, {{'train': FOLDER, 'test': FOLDER}}."
         raise DataError(message)
-    layout = _given(tree, parts) if isinstance(parts, Mapping) else find_layout(tree, reading.depth, closed_set)
+    if isinstance(parts, Mapping): layout = _given(tree, parts)
+    else: layout = find_layout(tree, reading.depth, closed_set or parts == "merge")
     if layout.sides and parts != "merge": return _from_sides(reading, layout, split, closed_set)
     if closed_set:
         message = (f"{tree.say()}: closed_set=True needs folders that say which images train and which are tested "
