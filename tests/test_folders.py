@@ -255,7 +255,7 @@ def test_sides_in_every_class(tmp_path):
     assert data.closed_set
     assert sides(data) == {"train": ["cat", "dog"], "query": ["cat", "dog"]}
     assert {path.parent.name for path in data.train.sources} == {"train"}
-    for data in (from_folder(tmp_path, depth=1), from_folder(tmp_path, parts="merge")):
+    for data in (quiet(tmp_path, depth=1), from_folder(tmp_path, parts="merge")):
         assert sides(data) == {"train": ["cat"], "query": ["dog"]}
         assert len(data.train) == 4
 
@@ -284,6 +284,13 @@ def test_a_class_called_train_or_test(tmp_path, folders):
     with said() as texts: data = from_folder(tmp_path)
     assert sorted(data.train.classes + data.query.classes) == folders.split()
     assert "taken for classes" in texts[0]
+
+
+def test_a_side_inside_a_class_is_said(tmp_path):
+    put(tmp_path, "ant", "ant/test", "bee", "bee/test", "cat")
+    with said() as texts: data = from_folder(tmp_path)
+    assert data.counts() == {"train": (4, 1), "query": (6, 2)}
+    assert "called like a side of a split, but its images count for the class 'ant' (2 such folders)" in texts[0]
 
 
 @pytest.mark.parametrize("folders", ["train_station test_tube lake", "express_train freight_train bus",
@@ -342,6 +349,18 @@ def test_classes_and_super_classes_are_not_mixed(tmp_path):
     with pytest.raises(DataError, match="mixes classes and super-classes: 'ant' .*'more'.*depth=1"):
         from_folder(tmp_path)
     assert sides(from_folder(tmp_path, depth=1)) == {"train": ["ant"], "query": ["bee", "more"]}
+
+
+@pytest.mark.parametrize("folders", [". wrap/images/ant wrap/images/bee", ". wrap/data/train/ant wrap/data/test/bee",
+                                     "images images/train/ant images/test/bee", "train train/ant test/bee",
+                                     "train/ant test/bee test/bee/more/deep"])
+@pytest.mark.parametrize("words", [{}, {"split": "all"}, {"parts": "merge"}, {"depth": 1}])
+def test_no_image_is_lost_without_a_count(tmp_path, folders, words):
+    put(tmp_path, *folders.split(), n=3)
+    data = quiet(tmp_path, **words)
+    taken = sum(len(images) for images in data.sets.values())
+    assert taken + len(data.passed_over) == 9
+    assert taken >= 6
 
 
 def test_images_in_no_class_folder(tmp_path):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['IN_NO_CLASS', 'PartsGiven', 'class_folders', 'from_folder']
 
-# %% ../nbs/03c_folders.ipynb #b02b5d03
+# %% ../nbs/03c_folders.ipynb #87d1da42
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,9 @@ from .files import DataError, printable
 from .labels import clean_text, name_key
 from .listing import Folder, Ledger, first_folder, taken_once, walk, warn_of
 from .rows import Row, Split, listed_data, split_data, trains_all
-from .splits import Layout, Parts, Tree, check_side, find_layout, no_classes, says_nothing
+from .splits import Layout, Parts, Tree, check_side, find_layout, no_classes, says_nothing, says_side
 
-# %% ../nbs/03c_folders.ipynb #b892cbbc
+# %% ../nbs/03c_folders.ipynb #06cb0a24
 IN_NO_CLASS = "lies in no class folder"
 
 @dataclass
@@ -54,7 +54,7 @@ def _under(place: Parts, places: Mapping[Parts, str]) -> Parts | None:
 
 def _rows_at(reading: _Reading, folders: Sequence[Folder], at: Parts) -> list[Row]:
     "Rows of the images in the class folders of a folder. Raises `DataError` where there are none."
-    rows, classes = [], {}
+    rows, classes, sides = [], {}, {}
     for folder in folders:
         if not folder.names or folder.parts[:len(at)] != at: continue
         found = reading.class_of(folder.parts[len(at):], at)
@@ -64,8 +64,12 @@ def _rows_at(reading: _Reading, folders: Sequence[Folder], at: Parts) -> list[Ro
         name = classes.setdefault(found, _class_name(found))
         above = _class_name(found[:-1]) if len(found) > 1 else None
         home = Path(folder.path)
+        if any(map(says_side, folder.parts[len(at) + 1:])): sides[folder.parts] = name
         rows += [Row(home/file, name, above) for file in folder.names]
     _check_classes(reading, at, classes)
+    for place in [*sides][:1]:
+        reading.notes.append(f"{reading.tree.say(place)} is called like a side of a split, but its images count for "
+                             f"the class {printable(sides[place])!r} ({len(sides):,} such folders).")
     return rows
 
 # %% ../nbs/03c_folders.ipynb #82366fd5
