@@ -124,7 +124,7 @@ def _check_range(x: np.ndarray, scale: _Range) -> None:
         warnings.warn("images of more than 8 bits a pixel use less than a quarter of their range and come out dark; if "
                       "white is lower in them, say so, for instance full_scale=16383.", stacklevel=2)
 
-# %% ../nbs/01e_opening.ipynb #7490e386
+# %% ../nbs/01e_opening.ipynb #971f91ab
 def _values(image: Image.Image) -> np.ndarray:
     "What the pixels hold. Raises `DataError` for what is no number."
     x, tags = np.asarray(image), getattr(image, "tag_v2", {})
@@ -151,10 +151,10 @@ def _grey(image: Image.Image, full_scale: FullScale | None) -> Image.Image:
 def _eight_bits(x: np.ndarray, scale: _Range) -> np.ndarray:
     "Values as bytes: by the high bits for whole numbers, as everywhere; rounded for floats."
     black, white = scale.black, scale.white
-    x = x.clip(black, white)
     if x.dtype.kind == "i" and black == int(black) and white == int(white):
-        return ((x - int(black))*256//(int(white) - int(black) + 1)).astype(np.uint8)
-    return np.round((x - black)*(255/(white - black))).astype(np.uint8)
+        black, white = int(black), int(white)
+        return ((x.clip(black, white) - black)*256//(white - black + 1)).astype(np.uint8)
+    return np.round((x.clip(black, white) - black)*(255/(white - black))).astype(np.uint8)
 
 # %% ../nbs/01e_opening.ipynb #5cdcf7f3
 _turns = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
