@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATIC', 'link', 'script', 'style', 'page', 'Pictured', 'sprite', 'Widget']
 
-# %% ../../nbs/30_widgets.base.ipynb #039d749d
+# %% ../../nbs/30_widgets.base.ipynb #6fda1ff3
 import base64
 import html
 import io
@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 import vptsp
 from ..files import kept_array, write_text
+from ..identity import is_file
 from ..pictures import png
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def page(
     template = (STATIC/"page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], template)
 
-# %% ../../nbs/30_widgets.base.ipynb #28b54f31
+# %% ../../nbs/30_widgets.base.ipynb #35c49257
 class Pictured(Protocol):
     "What a sheet is made of, for instance a `Study`."
     sha256: str                                          # of the images
@@ -142,8 +143,9 @@ def _sheet(study: Pictured, side: int, across: int, progress: str | None) -> Ima
     "All tiles of a study, `across` in a row."
     n = len(study)
     sheet = Image.new("RGB", (across*side, -(-n//across)*side), "white")
+    files = all(is_file(*study.place(i)) for i in range(n))  # a sequence of someone's is read by one thread alone
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        tiles = pool.map(lambda i: _tile(study, i, side), range(n))
+        tiles = (pool.map if files else map)(lambda i: _tile(study, i, side), range(n))
         for i, tile in enumerate(tqdm(tiles, total=n, desc=progress, leave=False, disable=progress is None)):
             sheet.paste(tile, (i % across*side, i//across*side))
     return sheet
@@ -156,7 +158,7 @@ def _webp(sheet: Image.Image, most: float) -> bytes:
         if len(file.getvalue()) <= most: break
     return file.getvalue()
 
-# %% ../../nbs/30_widgets.base.ipynb #781579d8
+# %% ../../nbs/30_widgets.base.ipynb #dc1c6315
 def sprite(
     study: Pictured,
     side: int | None = None,              # pixels of a tile; None: fewer, the more images there are
@@ -173,7 +175,10 @@ def sprite(
         raise ValueError(message)
     def make() -> np.ndarray:
         return np.frombuffer(_webp(_sheet(study, side, across, progress), most), np.uint8)
-    return kept_array(cache, (study.sha256, side, most, n), make).tobytes(), side, across
+    places = [study.place(i) for i in range(n)]
+    numbers = np.array([number for _, number in places])
+    opened = sorted({repr((images.full_scale, images.srgb)) for images, _ in places})
+    return kept_array(cache, (study.sha256, side, most, n, numbers, opened), make).tobytes(), side, across
 
 # %% ../../nbs/30_widgets.base.ipynb #c26b0cdf
 class Widget(anywidget.AnyWidget):
