@@ -171,7 +171,7 @@ class _Loader(DataLoader):
                 out /= self.std
             yield floats, labels
 
-# %% ../nbs/06_loaders.ipynb #2e6dfdea
+# %% ../nbs/06_loaders.ipynb #1cb68d07
 def train_loader(
     images: ImageSet,
     cfg: Config,
@@ -194,4 +194,4 @@ def eval_loader(
 ) -> DataLoader:            # of (images (b, 3, s, s), labels (b,))
     "All images in their order under the test transform."
     return _Loader(images, eval_transform(cfg, mean, std), mean, std, batch_size=batch_size or cfg.batch_size,
-                   num_workers=cfg.workers)
+                   num_workers=cfg.workers, generator=torch.Generator())   # or it draws from everybody's
