@@ -130,13 +130,14 @@ def test_more_epochs_that_were_killed_go_on(copy):
     assert not (copy/"metrics.json").exists() and (copy/"metrics-2-epochs.json").exists()
     with pytest.raises(KeyboardInterrupt): trainer(copy, more_epochs=2, callbacks=[StopAt(3*steps + 2)]).fit()
     with pytest.raises(ConfigError, match="epochs = 4 there, 2 here"): trainer(copy)
-    assert same(trainer(copy, CFG.replace(epochs=4)).fit().model, longer.model)        # the folder's own settings do, too
+    assert same(trainer(copy, CFG.replace(epochs=4)).fit().model, longer.model)     # the folder's own settings do, too
 
 
 def test_more_epochs_that_cannot_be(done, copy, tmp_path):
     with pytest.raises(ConfigError, match="more_epochs = 3, or choose another folder"):
         trainer(copy, CFG.replace(epochs=5))
-    with pytest.raises(ConfigError, match="lr = 0.002 there, 0.5 here"): trainer(copy, CFG.replace(lr=.5), more_epochs=1)
+    with pytest.raises(ConfigError, match="lr = 0.002 there, 0.5 here"):
+        trainer(copy, CFG.replace(lr=.5), more_epochs=1)
     with pytest.raises(ConfigError, match="holds none"): trainer(tmp_path/"new", more_epochs=1)
     with pytest.raises(ConfigError, match="give it as out"): trainer(more_epochs=1)
     for number in (-1, 1.5, "2", True):
@@ -151,7 +152,8 @@ def test_the_same_classes_go_on_with_everything(done, tmp_path):
     run = trainer(tmp_path/"new", start=done.folder, cfg=CFG.replace(epochs=0)).fit()
     assert same(run.model, done.model)
     about = run.metrics["started from"]
-    assert about["model"] == done.model.fingerprint() and about["not taken"] == [] and "shared prompts" in about["taken"]
+    assert about["model"] == done.model.fingerprint()
+    assert about["not taken"] == [] and "shared prompts" in about["taken"]
     assert "starts from the model in" in run.metrics["notes"][0] and "not taken" not in run.metrics["notes"][0]
     assert f"| started from | {done.folder/'model'} |" in (tmp_path/"new"/"model"/"README.md").read_text()
 
@@ -170,7 +172,7 @@ def test_other_classes_begin_anew(done, word, place):
             assert torch.equal(t, theirs[name]), name
         if name.startswith("class_prompts."): assert torch.equal(t, fresh[name]), name
     assert not torch.equal(ours["proxies.bias"], theirs["proxies.bias"])
-    assert not torch.equal(ours["proxies.bias"], fresh["proxies.bias"])                # class means, under the tuned model
+    assert not torch.equal(ours["proxies.bias"], fresh["proxies.bias"])             # class means, under the tuned model
     assert new.model.cfg == new.cfg
     assert {"class prompts", "proxies"} == set(new.started_from["not taken"])
     run = new.fit()

@@ -154,6 +154,6 @@ def test_a_run_says_how_its_images_were_prepared(tmp_path, caplog):
     caplog.clear()
     other = Trainer(cfg.replace(resize=72, interpolation="bicubic"), FEW, pretrained=False, callbacks=[]).fit()
     note, = other.metrics["notes"]
-    assert note == ("images are prepared as the settings say (resize 72, interpolation bicubic); the weights of bundled "
-                    "ask for resize 64, interpolation bilinear.")
+    assert note == ("images are prepared as the settings say (resize 72, interpolation bicubic); the weights of "
+                    "bundled ask for resize 64, interpolation bilinear.")
     assert other.metrics["frozen"] != run.metrics["frozen"] or other.metrics["R@1"] != run.metrics["R@1"]
