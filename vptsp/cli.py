@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-# %% ../nbs/40_cli.ipynb #ad722bd1
+# %% ../nbs/40_cli.ipynb #1f4f74b6
 _words = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 if hasattr(signal, "SIGHUP"): _words[signal.SIGHUP] = "the terminal was closed"
 
@@ -35,6 +35,8 @@ class _Interrupts:
         if self.whole: return          # to the very end: a process takes its time to end
         for number, handler in self.before.items(): signal.signal(number, handler)
         sys.unraisablehook = self.hook
+
+    def begin(self) -> None: self.at_work = True
 
     def hear(self, number: int, _frame: object) -> None:
         if os.getpid() != self.process:                       # a process that decodes images: its parent ends it
@@ -104,7 +106,7 @@ def _parsed(words: list[str]):
         for word in left: raise (refuse_option if word.startswith("-") else refuse_word)(word, command, words)
     return args
 
-# %% ../nbs/40_cli.ipynb #f592385f
+# %% ../nbs/40_cli.ipynb #4bedaf1e
 def _safe_streams() -> None:
     "Let both streams write any text."
     for stream in (sys.stdout, sys.stderr):
@@ -135,10 +137,11 @@ def _run(words: list[str], interrupts: _Interrupts) -> int:
         interrupts.command = args.command
         with warnings.catch_warnings():
             warnings.showwarning = say
-            interrupts.at_work = True
+            args.at_work = interrupts.begin
             return args.run_command(args) or 0
     except BrokenPipeError: raise
     except Exception as e:
+        interrupts.at_work = False
         if interrupts.caught or not is_mistake(e): raise
         say(one_line(e, _place(args)))
         return 2

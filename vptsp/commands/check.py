@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['add_check']
 
-# %% ../../nbs/38e_commands.check.ipynb #c15540d5
+# %% ../../nbs/38e_commands.check.ipynb #b07c2cf4
 from argparse import Namespace
 from pathlib import Path
 
 from .inputs import read_data
-from .options import Commands, Parser, add_command, add_data, check_page
+from .options import Commands, Parser, add_command, add_data, begin, check_page
 from .words import Mistake, tell
 from ..config import Config
 from ..files import write_text
 
-# %% ../../nbs/38e_commands.check.ipynb #c61fcb9f
+# %% ../../nbs/38e_commands.check.ipynb #80a864ca
 def _name(args: Namespace) -> str:
     "The data set that is meant. Raises `Mistake` where none is named."
     if args.name is None and args.data: return "folder"
@@ -32,6 +32,7 @@ def _name(args: Namespace) -> str:
 def _check(args: Namespace) -> int:
     if args.out: check_page(args.out)
     name = _name(args)
+    begin(args, "analysis.check", "widgets.check", "model", "readers")
     import vptsp.widgets.check  # noqa: F401  (draws the page of what is found)
     from vptsp.analysis.check import check_data
     from vptsp.embedding import embed_images

@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['add_index', 'add_search']
 
-# %% ../../nbs/39b_commands.galleries.ipynb #2a55f262
+# %% ../../nbs/39b_commands.galleries.ipynb #8d7c45f1
 from argparse import Namespace
 from pathlib import Path
 
 from .inputs import model_of, with_workers
-from .options import Commands, add_command, add_weights, add_workers, check_folder
+from .options import Commands, add_command, add_weights, add_workers, begin, check_folder
 from .words import Mistake, say, tell, tell_json
 
-# %% ../../nbs/39b_commands.galleries.ipynb #f726708a
+# %% ../../nbs/39b_commands.galleries.ipynb #d5b5acad
 def _index(args: Namespace) -> None:
     if args.out is None:
         message = "where to? Give a folder for the gallery: vptsp index DIR IMAGES --out GALLERY"
@@ -22,6 +22,7 @@ def _index(args: Namespace) -> None:
     if not Path(args.images).is_dir():
         message = f"there is no folder {args.images!r}: IMAGES is a folder, searched to any depth."
         raise Mistake(message)
+    begin(args, "retrieval")
     from vptsp.retrieval import Gallery
     gallery = Gallery.build(model_of(args), args.images, workers=args.workers)
     gallery.save(args.out)
@@ -40,8 +41,9 @@ def add_index(commands: Commands) -> None:
     add_workers(c)
     add_weights(c)
 
-# %% ../../nbs/39b_commands.galleries.ipynb #3d4493ce
+# %% ../../nbs/39b_commands.galleries.ipynb #c92be253
 def _search(args: Namespace) -> None:
+    begin(args, "retrieval")
     from vptsp.retrieval import Gallery
     gallery = Gallery.load(args.gallery, weights=args.weights)
     with_workers(gallery.model, args)

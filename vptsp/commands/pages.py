@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['run_of', 'add_report', 'add_explore']
 
-# %% ../../nbs/39a_commands.pages.ipynb #95acde6c
+# %% ../../nbs/39a_commands.pages.ipynb #6f0b8acd
 import time
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .inputs import read_data, with_workers
-from .options import Commands, add_command, add_data, add_weights, add_workers, check_page
+from .options import Commands, add_command, add_data, add_weights, add_workers, begin, check_page
 from .words import Mistake, say, tell
 from ..config import Config, methods
 from ..files import write_text
@@ -42,10 +42,11 @@ def _method_of(cfg: Config) -> str:
     "Which method of the comparison these settings are."
     return next((name for name in reversed(list(methods)) if cfg.as_method(name) == cfg), "trained")
 
-# %% ../../nbs/39a_commands.pages.ipynb #ec670d83
+# %% ../../nbs/39a_commands.pages.ipynb #0168ef18
 def _report(args: Namespace) -> None:
     page = Path(args.out or Path(args.run)/"report.html")
     check_page(page)
+    begin(args, "widgets.report", "readers")
     run = run_of(args)
     if not run.data or not run.data.has_test:
         message = f"{args.run!r} was trained without a test set: a report needs test classes (--split)."
@@ -83,7 +84,7 @@ def add_report(commands: Commands) -> None:
     add_workers(c)
     add_weights(c)
 
-# %% ../../nbs/39a_commands.pages.ipynb #752ecfe9
+# %% ../../nbs/39a_commands.pages.ipynb #08bb95f1
 def _gallery_study(folder: str, most: int) -> "Study":
     "The images of a gallery, with the embeddings that it holds."
     from vptsp.analysis.study import study
@@ -108,6 +109,7 @@ def _explore(args: Namespace) -> None:
     if not is_gallery and not (folder/"metrics.json").is_file():
         message = f"{args.run!r} holds neither a finished run (metrics.json) nor a gallery (gallery.json)."
         raise Mistake(message)
+    begin(args, "widgets.explorer", "retrieval", "readers")
     from vptsp.analysis.study import study
     from vptsp.widgets.explorer import Explorer
     seen = _gallery_study(args.run, args.most) if is_gallery else study(run_of(args), most=args.most)

@@ -5,14 +5,23 @@
 # %% auto #0
 __all__ = ['what_got_worse', 'tell_figures', 'add_demo', 'add_train', 'add_evaluate']
 
-# %% ../../nbs/39_commands.runs.ipynb #ea67f2c4
+# %% ../../nbs/39_commands.runs.ipynb #8755cda5
 import json
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .inputs import described, model_of, read_data
-from .options import Commands, add_command, add_data, add_method, add_weights, add_workers, check_folder
+from vptsp.commands.options import (
+    Commands,
+    add_command,
+    add_data,
+    add_method,
+    add_weights,
+    add_workers,
+    begin,
+    check_folder,
+)
 from .settings import config_of
 from .words import Mistake, in_words, say, tell, tell_json
 from ..config import methods, presets
@@ -52,9 +61,10 @@ def tell_figures(
         if isinstance(value, float): tell(_figure_line(name, metrics))
     for sentence in what_got_worse(metrics): say(sentence)
 
-# %% ../../nbs/39_commands.runs.ipynb #a1c233f8
+# %% ../../nbs/39_commands.runs.ipynb #337eeb8b
 def _demo(args: Namespace) -> None:
     check_folder(args.out, "demo", ["report.json"])
+    begin(args, "widgets.report")
     from vptsp.widgets.report import demo
     given = {"epochs": args.epochs, "seed": args.seed}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -71,7 +81,7 @@ def add_demo(commands: Commands) -> None:
     c.add_argument("--epochs", type=int)
     c.add_argument("--seed", type=int)
 
-# %% ../../nbs/39_commands.runs.ipynb #e4cf2d1a
+# %% ../../nbs/39_commands.runs.ipynb #dd2d5dd1
 _run_files = ("config.yaml", "history.jsonl", "metrics.json", "checkpoint")
 
 def _needed(args: Namespace) -> None:
@@ -96,7 +106,9 @@ def _train(args: Namespace) -> None:
     _needed(args)
     cfg, out = config_of(args), Path(args.out)
     check_folder(out, "run", _run_files)
-    more, data = _more(args), read_data(cfg.dataset, args)
+    more = _more(args)
+    begin(args, "training", "readers")
+    data = read_data(cfg.dataset, args)
     finished = not more and (out/"metrics.json").is_file()
     from vptsp.training import Trainer
     trainer = Trainer(cfg, data, out, weights=args.weights, **more)
@@ -152,7 +164,7 @@ def _frozen(args: Namespace, model: "Model", data: "RetrievalData") -> dict[str,
         return {}
     return _measured(bare.embed, bare.eval(), data, "frozen")[0].mean()
 
-# %% ../../nbs/39_commands.runs.ipynb #852a40aa
+# %% ../../nbs/39_commands.runs.ipynb #188e0ec2
 def _refuse_trained_classes(model: "Model", data: "RetrievalData") -> None:
     "Warns where the test classes are ones that the model was trained on; raises `Mistake` without a test set."
     if not data.has_test:
@@ -164,6 +176,7 @@ def _refuse_trained_classes(model: "Model", data: "RetrievalData") -> None:
         "classes that this model was trained on: these figures are not of unseen classes.")
 
 def _evaluate(args: Namespace) -> None:
+    begin(args, "runs", "readers")
     model = model_of(args)
     data = read_data(args.dataset or model.cfg.dataset, args)
     _refuse_trained_classes(model, data)

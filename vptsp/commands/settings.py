@@ -141,19 +141,19 @@ def refuse_word(
     return Mistake(f"{word!r}: settings are given as name=value, for instance lr=0.001. "
                    f"See {parser.prog} --help.")
 
-# %% ../../nbs/38b_commands.settings.ipynb #82b12786
+# %% ../../nbs/38b_commands.settings.ipynb #ceeefa95
 def changes_from(
     words: list[str],       # left over by the parser
     parser: Parser | None = None,  # of the command; None outside one
     line: list[str] | None = None,  # the whole command line
 ) -> dict[str, Any]:        # setting -> value
-    "Settings that `name=value` change. Raises `Mistake` with what should have been typed."
+    "Settings that `name=value` change; of two values the last. Raises `Mistake` with what should have been typed."
     parser, line, changes = parser or _any_parser(), line or words, {}
     for word in words:
         if word.startswith("-") and not word[1:2].isdigit(): raise refuse_option(word, parser, line)
         name, equals, text = word.partition("=")
         if not equals or not name or not text: raise refuse_word(word, parser, line)
-        changes |= {_setting_named(name, text, changes, parser): _value(name, text)}
+        changes[_setting_named(name, text, parser)] = _value(name, text)
     return changes
 
 def _value(name: str, text: str) -> Any:
@@ -167,11 +167,8 @@ def _any_parser() -> Parser:
     parser.set_defaults(takes_settings=True)
     return parser
 
-def _setting_named(name: str, text: str, changes: dict, parser: Parser) -> str:
-    "`name`, if it is a setting that was not given yet."
-    if name in changes:
-        message = f"{name} is given twice, {name}={changes[name]} and {name}={text}: leave one out."
-        raise Mistake(message)
+def _setting_named(name: str, text: str, parser: Parser) -> str:
+    "`name`, if it is a setting."
     if name in {f.name for f in fields(Config)}: return name
     if (option := _known_by(_option_names, _plain(name))) in parser.options():
         message = f"there is no setting {name!r}; did you mean {option} {text}?"

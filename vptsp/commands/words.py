@@ -69,11 +69,11 @@ _said: list[tuple[str, str]] = [  # pattern of the library's words, the command 
     (r"with `most`", "with --most"),
 ]
 
-# %% ../../nbs/38_commands.words.ipynb #48d7afd7
+# %% ../../nbs/38_commands.words.ipynb #95d42980
 _arguments: dict[str, str] = {  # argument of the library: option
     "split": "--split", "closed_set": "--closed-set", "missing": "--missing", "weights": "--weights",
     "more_epochs": "--more-epochs", "root": "--data", "out": "--out", "exclude": "--exclude", "most": "--most",
-    "k": "-k", "links": "--links", "num_classes": "--classes",
+    "links": "--links", "num_classes": "--classes",
 }
 
 def _value_in_words(match: re.Match) -> str:
