@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-# %% ../nbs/40_cli.ipynb #1f4f74b6
+# %% ../nbs/40_cli.ipynb #f12316a3
 _words = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 if hasattr(signal, "SIGHUP"): _words[signal.SIGHUP] = "the terminal was closed"
 
@@ -47,7 +47,8 @@ class _Interrupts:
         raise KeyboardInterrupt
 
     def lost(self, about: object) -> None:
-        if not isinstance(getattr(about, "exc_value", None), KeyboardInterrupt): return self.hook(about)
+        if not isinstance(getattr(about, "exc_value", None), KeyboardInterrupt):
+            return None if self.caught else self.hook(about)                      # what an interrupt left behind
         from threading import Timer
         Timer(.05, signal.raise_signal, [self.caught or signal.SIGINT]).start()   # from here it would be lost again
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['what_got_worse', 'tell_figures', 'add_demo', 'add_train', 'add_evaluate']
 
-# %% ../../nbs/39_commands.runs.ipynb #8755cda5
+# %% ../../nbs/39_commands.runs.ipynb #4758612f
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -24,14 +24,14 @@ from vptsp.commands.options import (
 )
 from .settings import config_of
 from .words import Mistake, in_words, say, tell, tell_json
-from ..config import methods, presets
+from ..config import Config, methods, presets
 from ..files import printable
 
 if TYPE_CHECKING:
     from vptsp.data import RetrievalData
     from vptsp.model import Model
 
-# %% ../../nbs/39_commands.runs.ipynb #080dac97
+# %% ../../nbs/39_commands.runs.ipynb #1581ce2a
 _judged = ("R@1", "MAP@R")
 
 def _figure_line(name: str, metrics: dict[str, Any]) -> str:
@@ -58,7 +58,8 @@ def tell_figures(
 ) -> None:
     "Figures line by line, what is known beside them, and what got worse."
     for name, value in metrics.items():
-        if isinstance(value, float): tell(_figure_line(name, metrics))
+        if isinstance(value, float) and name != "seconds": tell(_figure_line(name, metrics))
+    if metrics.get("seconds"): tell(f"{'seconds':<28} {metrics['seconds']:.0f}")
     for sentence in what_got_worse(metrics): say(sentence)
 
 # %% ../../nbs/39_commands.runs.ipynb #337eeb8b
@@ -81,18 +82,20 @@ def add_demo(commands: Commands) -> None:
     c.add_argument("--epochs", type=int)
     c.add_argument("--seed", type=int)
 
-# %% ../../nbs/39_commands.runs.ipynb #dd2d5dd1
+# %% ../../nbs/39_commands.runs.ipynb #f1de4331
 _run_files = ("config.yaml", "history.jsonl", "metrics.json", "checkpoint")
 
-def _needed(args: Namespace) -> None:
-    "Raises `Mistake` for a command line without settings or without a place."
+def _cfg(args: Namespace) -> Config:
+    "The settings. Raises `Mistake` for a command line without settings or without a place."
     if args.settings is None:
         message = (f"which settings? A preset, one of {', '.join(presets)}, or a YAML file; for your own images: "
                    "vptsp train folder --data FOLDER_OR_TABLE --out DIR")
         raise Mistake(message)
+    cfg = config_of(args)
     if args.out is None:
         message = f"where to? Give a folder for the run: vptsp train {args.settings} ... --out DIR"
         raise Mistake(message)
+    return cfg
 
 def _more(args: Namespace) -> dict[str, int]:
     if args.more_epochs is None: return {}
@@ -103,8 +106,7 @@ def _more(args: Namespace) -> dict[str, int]:
     return {"more_epochs": args.more_epochs}
 
 def _train(args: Namespace) -> None:
-    _needed(args)
-    cfg, out = config_of(args), Path(args.out)
+    cfg, out = _cfg(args), Path(args.out)
     check_folder(out, "run", _run_files)
     more = _more(args)
     begin(args, "training", "readers")

@@ -6,7 +6,7 @@
 __all__ = ['yaml_value', 'setting_meant', 'option_meant', 'refuse_option', 'refuse_word', 'changes_from', 'config_of',
            'on_backbone', 'setting_rows', 'add_settings']
 
-# %% ../../nbs/38b_commands.settings.ipynb #58ab64cc
+# %% ../../nbs/38b_commands.settings.ipynb #7ce46dd8
 import shutil
 import textwrap
 from argparse import Namespace
@@ -18,7 +18,7 @@ from .options import Commands, Parser, add_command, add_method
 from .words import Mistake, tell, tell_json
 from ..config import Config, methods, presets
 from ..published import published_names
-from ..registry import nearest
+from ..registry import Registry, nearest
 
 # %% ../../nbs/38b_commands.settings.ipynb #b76816e8
 def yaml_value(text: str) -> Any:
@@ -85,11 +85,20 @@ def option_meant(
     near = nearest(_plain(name).replace("_", "-"), [option.lstrip("-") for option in options])
     return near and next(option for option in options if option.lstrip("-") == near)
 
-# %% ../../nbs/38b_commands.settings.ipynb #996c7aaa
+# %% ../../nbs/38b_commands.settings.ipynb #79bedd51
 def _is_setting(name: str) -> bool:
     "Whether a name, exactly or by another package's habit, is a setting's."
     plain = _plain(name)
     return plain in {f.name for f in fields(Config)} or plain in published_names or bool(_known_by(_other_names, plain))
+
+def _spread(word: str, words: list[str]) -> tuple[str, str]:
+    "A setting that was typed with blanks, as it was typed and as it should be; two empty texts if it was not."
+    after = words[words.index(word) + 1:][:2]
+    if word.endswith("="): parts = [word, *after[:1]]
+    elif after[:1] == ["="]: parts = [word, *after]
+    elif after and after[0].startswith("="): parts = [word, after[0]]
+    else: return "", ""
+    return " ".join(parts), "".join(parts)
 
 def _value_after(word: str, words: list[str]) -> str:
     "What stands behind a word, if it can be a value."
@@ -106,16 +115,16 @@ def refuse_option(
     name, equals, value = word.partition("=")
     value, takes_settings = value if equals else _value_after(word, words), parser.get_default("takes_settings")
     if advice := _no_setting.get(_plain(name)): return Mistake(f"there is no {name}: {advice}")
+    if _plain(name).startswith("no_") and not _is_setting(name): name, value = f"--{_plain(name)[3:]}", "false"
     setting = setting_meant(name) if _is_setting(name) else None
     option = option_meant(name, parser)
     if setting and takes_settings and (option is None or _known_by(_option_names, _plain(name)) != option):
-        value = value or ("true" if not _plain(name).startswith("no_") else "false")
-        return Mistake(f"there is no option {name}: settings are given as name=value, {setting}={value}")
+        return Mistake(f"there is no option {word}: settings are given as name=value, {setting}={value or 'true'}")
     if option is None and takes_settings: option = setting and f"{setting}={value or '...'}"
     hint = f"; did you mean {option}?" if option else f". See {parser.prog} --help."
     return Mistake(f"unrecognized arguments: {word}{hint}")
 
-# %% ../../nbs/38b_commands.settings.ipynb #c3e33230
+# %% ../../nbs/38b_commands.settings.ipynb #f40c3c2a
 def refuse_word(
     word: str,         # no option, and no name=value
     parser: Parser,    # of the command
@@ -127,10 +136,8 @@ def refuse_word(
         option = option_meant(name, parser) if name else None
         hint = f"; did you mean {option}{' ' + rest if rest else ''}?" if option else f". See {parser.prog} --help."
         return Mistake(f"unrecognized arguments: {word}{hint}")
-    place = words.index(word)
-    typed = "".join(words[place:place + 3]) if "=" in words[place:place + 2] else ""
-    if typed.count("=") == 1 and _is_setting(typed.partition("=")[0]):
-        return Mistake(f"{' '.join(words[place:place + 3])!r}: settings are given without blanks, {typed}")
+    spread, together = _spread(word, words)
+    if spread and _is_setting(name): return Mistake(f"{spread!r}: settings are given without blanks, {together}")
     if _is_setting(name):
         example = f"{setting_meant(name)}={_value_after(word, words) or '0.001'}"
         return Mistake(f"{word!r}: settings are given as name=value, for instance {example}")
@@ -208,10 +215,11 @@ def on_backbone(
     if cfg.head_init == "identity" or cfg.embed_dim > vit.embed_dim: changes["embed_dim"] = vit.embed_dim
     return changes
 
-# %% ../../nbs/38b_commands.settings.ipynb #d8afaee2
+# %% ../../nbs/38b_commands.settings.ipynb #fbb227f6
 def _range(f: Field) -> str:
     "What a setting may be, in words."
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
+    if isinstance(choices, Registry): choices = choices.builtin      # without importing those who register more
     if choices is not None: return f"one of {', '.join(choices)}"
     if f.type is bool: return "true or false"
     if low is None and high is None: return {int: "a whole number", float: "a number"}.get(f.type, "text")
