@@ -317,8 +317,9 @@ def test_folders(tmp_path):
     assert from_folder(images, split=["000.kind 0"]).query.classes == ["000.kind 0"]
     with pytest.raises(DataError, match="no image has this class; did you mean '000.kind 0'?"):
         from_folder(images, split=["000.kind O"])
-    with pytest.raises(DataError, match="cannot be split into training and test classes at 1.0"):
-        from_folder(images, split=1.)
+    with pytest.raises(DataError, match="cannot be split into training and test classes at 0"):
+        from_folder(images, split=0.)
+    assert from_folder(images, split=1.).counts() == {"train": (12, 4), "query": (0, 0)}
     (tmp_path/"empty"/"a").mkdir(parents=True)
     with pytest.raises(DataError, match="no class folder of"): warned(lambda: from_folder(tmp_path/"empty"))
 
