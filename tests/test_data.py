@@ -374,7 +374,8 @@ def test_tables_that_are_wrong(tmp_path):
     def refused(content, message, encoding="utf-8"):
         (tmp_path/"t.csv").write_bytes(content.encode(encoding))
         with pytest.raises(DataError, match=message): from_csv(tmp_path/"t.csv")
-    refused(f"path,label,split\n{name}\n", "line 2: path and label must both be there")
+    refused(f"path,label,split\n{name},,train\n", "line 2: path and label must both be there")
+    refused(f"path,label,split\n{name}\n", "line 2: 1 field, but the header has 3 columns")
     refused(f"path,label,split\n{name},a,tset\n", "line 2: split 'tset' is none of")
     refused("path,label\nb\u00e4r.jpg,b\u00e4r\n", "is not UTF-8 text", "latin-1")
     refused(f"path,label,split\n{name},a,train\n{name},a,test\n", "in train and in test")

@@ -64,19 +64,19 @@ def _check_labels(n: int, labels: torch.Tensor, classes: Sequence[str]) -> None:
         message = f"a label lies outside the {len(classes)} classes: labels go from {low} to {high}."
         raise DataError(message)
 
-# %% ../nbs/02a_images.ipynb #da771203
+# %% ../nbs/02a_images.ipynb #198b3b08
 def _tile(tiles: Tiles, source: Any, images: "ImageSet") -> Image.Image:
     "A tile as RGB. What goes wrong in it, in a dataset of someone else's too, becomes a sentence."
     try:
         tile = tiles.tile(source)
+        if isinstance(tile, Image.Image) and tile.mode == "RGB": return tile
+        return open_image(tile, images.full_scale, images.srgb)
     except DataError as e:
         message = f"number {source} of {_called(tiles)}: {e}"
         raise DataError(message) from e
     except Exception as e:
         message = f"number {source} of {_called(tiles)} cannot be read ({type(e).__name__}: {e})."
         raise DataError(message) from e
-    if isinstance(tile, Image.Image) and tile.mode == "RGB": return tile
-    return open_image(tile, images.full_scale, images.srgb)
 
 def _called(tiles: Tiles) -> str:
     "What a message calls where tiles come from."

@@ -17,7 +17,7 @@ import torch
 
 from .files import DataError
 
-# %% ../nbs/01d_labels.ipynb #d656878f
+# %% ../nbs/01d_labels.ipynb #91983d9a
 class LabelError(DataError):
     "Labels that cannot be read. The message says which, and the way out."
 
@@ -30,7 +30,7 @@ def clean_text(
 def _plain(label: Any) -> Any:
     "The label in a type of Python's own. Whole numbers are ints, however they were written."
     if isinstance(label, torch.Tensor): label = label.detach().cpu()
-    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)) and np.size(label) == 1:
+    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)) and np.prod(label.shape) == 1:
         (label,) = _values(label.reshape(1))
     if isinstance(label, bytes): label = label.decode(errors="backslashreplace")
     if isinstance(label, str): return clean_text(label)
@@ -44,13 +44,15 @@ def _values(labels: Any) -> list:
     if kind and kind in "mM": return [None if np.isnat(value) else str(value) for value in labels]
     return labels.tolist()
 
-# %% ../nbs/01d_labels.ipynb #c94e5a64
+# %% ../nbs/01d_labels.ipynb #9d9f9838
+_ways = ("__iter__", "__getitem__", "__array__")   # to go through them
+
 def _check_whole(labels: Any, what: str) -> None:
     "That there is something to go through, in an order."
     wrong = ""
     if isinstance(labels, (str, bytes)): wrong = f"one text, {labels!r},"
     elif isinstance(labels, (Mapping, Set)): wrong = f"a {type(labels).__name__}, which has no order of images,"
-    elif getattr(labels, "shape", None) == () or not (isinstance(labels, Iterable) or hasattr(labels, "__getitem__")):
+    elif getattr(labels, "shape", None) == () or not any(hasattr(labels, way) for way in _ways):
         wrong = f"one value, {str(labels)[:40]!r},"
     if wrong:
         message = f"{what}: {wrong} where a label for each image is needed."
@@ -95,7 +97,7 @@ def missing_labels(
     unknown = _means_unknown(list(values))
     return [i for i, value in enumerate(values) if _is_missing(value) or (unknown and value in (-1, "-1"))]
 
-# %% ../nbs/01d_labels.ipynb #25f44ba4
+# %% ../nbs/01d_labels.ipynb #4c26c728
 def _check_values(values: list, what: str) -> None:
     "That each can be compared with each. Raises `LabelError` for lists, and for numbers beside texts that spell them."
     for i, value in enumerate(values):
@@ -113,6 +115,7 @@ def _check_values(values: list, what: str) -> None:
     raise LabelError(message)
 
 def _can_be_hashed(value: Any) -> bool:
+    if isinstance(value, torch.Tensor): return False   # its hash says nothing of its content
     try: hash(value)
     except TypeError: return False
     return True
