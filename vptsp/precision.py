@@ -61,13 +61,14 @@ def unit_rows(
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return x/norm.clamp(min=1e-12)
 
-# %% ../nbs/13a_precision.ipynb #3bd776a6
+# %% ../nbs/13a_precision.ipynb #1d74dd91
 def _common(x: torch.Tensor, distance: str) -> torch.Tensor | None:
     "What to take from all rows, (e,) float64; None where it would gain nothing."
     mean = (x.new_ones(len(x)) @ x).double()/len(x)
     common = float(mean.square().sum())
-    if distance == "cosine": return mean if common > .98 else None
-    if common <= .5*_mean_square(x): return None
+    if common <= (.98 if distance == "cosine" else .5*_mean_square(x)): return None
+    mean = sum(part.double().sum(0) for part in x.split(1 << 15))/len(x)
+    if distance == "cosine": return mean
     step = 2.**np.floor(np.log2(_deviation(x, mean) or 1.))
     return (mean/step).round()*step                  # on a coarse grid, so that whole numbers stay whole
 
