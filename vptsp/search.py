@@ -156,7 +156,7 @@ def _chosen_faiss(use_faiss: bool | None, q: torch.Tensor) -> ModuleType | None:
     if use_faiss is None: use_faiss = q.is_cuda and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
     return faiss if use_faiss else None
 
-# %% ../nbs/13a_search.ipynb #0abd430f
+# %% ../nbs/13a_search.ipynb #2d40a211
 def neighbour_blocks(
     queries: Vectors,                # (n, e)
     gallery: Vectors | None = None,  # (m, e); None to search among the queries themselves, each without itself
@@ -171,7 +171,7 @@ def neighbour_blocks(
     faiss, c = _chosen_faiss(use_faiss, q), compared(q, g, distance)
     if apart is not None: apart = tuple(numbers.to(q.device) for numbers in apart)
     by_torch = faiss is None or apart is not None or c.q.dtype == torch.float64
-    found, doubtful = min(k + 1, have), 0
+    found, changed = min(k + 1, have), 0
     blocks = _torch_blocks(c, found, own, apart) if by_torch else _faiss_blocks(c, found, own, faiss)
     for first, ranked, ids in blocks:
         rows = torch.arange(first, first + len(ids), device=ids.device)
@@ -180,14 +180,14 @@ def neighbour_blocks(
         again = near_ties(c, rows, ranked, ids).nonzero()[:, 0]
         similarity, ids = c.similarity(rows, ranked[:, :k]), ids[:, :k]
         if len(again):
-            doubtful += len(again)
-            ranked, ids[again] = _exactly(c, rows[again], k, own, apart)
-            similarity[again] = c.similarity(rows[again], ranked)
+            ranked, better = _exactly(c, rows[again], k, own, apart)
+            changed += int((better != ids[again]).any(1).sum())
+            similarity[again], ids[again] = c.similarity(rows[again], ranked), better
         yield similarity, ids if apart is None else ids.masked_fill_(similarity == -torch.inf, -1)
-    if c.common is None and doubtful > .05*len(q): warnings.warn(_DOUBTFUL, stacklevel=2)
+    if c.common is None and changed > .05*len(q): warnings.warn(_CHANGED, stacklevel=2)
 
-_DOUBTFUL = ("many images differ from each other by less than 32-bit numbers can tell: they were compared in float64. "
-             "The model has probably put whole groups of images into one place.")
+_CHANGED = ("many images differ from each other by less than 32-bit numbers can tell: they were compared in float64. "
+            "The model has probably put whole groups of images into one place.")
 
 # %% ../nbs/13a_search.ipynb #82d249c6
 def neighbours(
