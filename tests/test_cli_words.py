@@ -154,7 +154,7 @@ def test_splits(text, split): assert inputs.split_of(text) == split
 
 def test_another_backbone_brings_its_sizes():
     changes = settings.on_backbone(Config.load("folder"), "bundled")
-    assert changes == {"image_size": 64, "resize": 64, "embed_dim": 128}
+    assert changes == {"image_size": 64, "resize": 0, "embed_dim": 128}
     changes = settings.on_backbone(Config.load("folder"), "vit_tiny_patch16_224")
     assert changes == {"embed_dim": 192}
     assert settings.on_backbone(Config.load("emoji"), "vit_tiny_patch16_224")["image_size"] == 224

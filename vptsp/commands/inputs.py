@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vptsp.data import RetrievalData
     from vptsp.model import Model
 
-# %% ../../nbs/38d_commands.inputs.ipynb #8529fe73
+# %% ../../nbs/38d_commands.inputs.ipynb #19a38a5d
 def split_of(
     text: str,                       # of --split
 ) -> float | str | Collection[str]:  # as readers take it: a share, "all", or names of test classes
@@ -53,9 +53,26 @@ def _own_images(args: Namespace) -> dict[str, Any]:
     if getattr(args, "split", None): options["split"] = split_of(args.split)
     if getattr(args, "closed_set", False): options["closed_set"] = True
     if getattr(args, "missing", None): options["missing"] = args.missing
+    if getattr(args, "parts", None): options["parts"] = _parts_of(args.parts)
+    if getattr(args, "depth", None) is not None: options["depth"] = args.depth
+    if getattr(args, "follow_outside", False): options["follow_outside"] = True
     return options
 
-# %% ../../nbs/38d_commands.inputs.ipynb #4e35f580
+def _parts_of(text: str) -> str | dict[str, str]:
+    "What --parts says, as `from_folder` takes it."
+    if text == "merge": return text
+    pairs = [part.partition("=") for part in text.split(",")]
+    if all(equals and folder for _, equals, folder in pairs): return {role: folder for role, _, folder in pairs}
+    message = f"--parts {text!r}: write merge, or the folders by their use, for instance --parts train=old,test=new."
+    raise Mistake(message)
+
+def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
+    "Raises `Mistake` for options that have no meaning for what is read."
+    if wrong := [f"--{name.replace('_', '-')}" for name in options if name in names]:
+        message = f"{', '.join(wrong)}: {why}"
+        raise Mistake(message)
+
+# %% ../../nbs/38d_commands.inputs.ipynb #638b1b5f
 _archives = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".rar", ".7z")
 
 def read_data(
@@ -66,10 +83,7 @@ def read_data(
     root, options = args.data, _own_images(args)
     if root and Path(root).is_file(): return _read_table(root, options)
     if name == "folder": return _read_folder(root, options)
-    if options:
-        given = ", ".join(f"--{option.replace('_', '-')}" for option in options)
-        message = f"{given}: the data set {name!r} has a split of its own; this is for images of your own (folder)."
-        raise Mistake(message)
+    _refuse(options, tuple(options), f"the data set {name!r} has a split of its own; this is for images of your own.")
     return _read_benchmark(name, root, args)
 
 def _read_table(path: str, options: dict[str, Any]) -> "RetrievalData":
@@ -77,6 +91,7 @@ def _read_table(path: str, options: dict[str, Any]) -> "RetrievalData":
     if Path(path).suffix.lower() in _archives:
         message = f"--data {path!r} is an archive: unpack it and give the folder."
         raise Mistake(message)
+    _refuse(options, ("parts", "depth", "follow_outside"), "this is for folders; a table says itself what is for what.")
     return from_csv(path, **options)
 
 def _read_folder(root: str | None, options: dict[str, Any]) -> "RetrievalData":
@@ -85,9 +100,7 @@ def _read_folder(root: str | None, options: dict[str, Any]) -> "RetrievalData":
         message = ("dataset=folder needs the folder: give it with --data, a folder of class folders or a table "
                    "with the columns path and label.")
         raise Mistake(message)
-    if "missing" in options:
-        message = "--missing is for tables: in a folder every image has the label of its class folder."
-        raise Mistake(message)
+    _refuse(options, ("missing",), "this is for tables; in a folder every image has the label of its class folder.")
     return from_folder(root, **options)
 
 # %% ../../nbs/38d_commands.inputs.ipynb #7a884dc0
@@ -107,7 +120,7 @@ def _for_own_images(root: str, args: Namespace) -> str:
     else: typed = f"--dataset folder --data {root}"
     return f"For images of your own: {typed}"
 
-# %% ../../nbs/38d_commands.inputs.ipynb #92e01c6b
+# %% ../../nbs/38d_commands.inputs.ipynb #ecd60177
 def _span(names: list[str]) -> str:
     "The first and last of some names."
     names = [printable(name, 40) for name in names]
@@ -122,8 +135,8 @@ def described(
     elif data.closed_set: split = "closed set: the same classes are trained on and tested"
     else: split = (f"trains on {n:,} classes ({_span(data.train.classes)}), tests on {c:,} others "
                    f"({_span(data.query.classes)})")
-    passed_over = data.passed_over.lines() if data.passed_over else []
-    return [repr(data), split, *(f"passed over: {line}" for line in passed_over)]
+    passed_over = f"{len(data.passed_over):,} files are no images and were passed over" if data.passed_over else ""
+    return list(filter(None, [repr(data), split, passed_over]))
 
 # %% ../../nbs/38d_commands.inputs.ipynb #f65b362e
 def model_of(

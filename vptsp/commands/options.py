@@ -92,7 +92,7 @@ def begin(
     for module in modules: import_module(f"vptsp.{module}")
     getattr(args, "at_work", lambda: None)()
 
-# %% ../../nbs/38a_commands.options.ipynb #87d5c712
+# %% ../../nbs/38a_commands.options.ipynb #b5076c56
 def add_weights(
     parser: Parser,
     start: bool = False,  # whether a run may be given to start from
@@ -122,6 +122,10 @@ def add_data(
                         "the classes to test on, one a line")
     parser.add_argument("--closed-set", action="store_true", help="your own images: the same classes may be trained "
                         "on and tested")
+    parser.add_argument("--parts", metavar="merge|train=DIR,test=DIR", help="a folder whose names leave open what is "
+                        "for what: which folders train and test; or merge, to split the classes of all of them")
+    parser.add_argument("--depth", type=int, metavar="N", help="a folder: how many folders deep the classes lie")
+    parser.add_argument("--follow-outside", action="store_true", help="a folder: follow links that lead out of it")
     parser.add_argument("--missing", choices=["refuse", "drop"], help="a table: what to do with images without a label")
 
 # %% ../../nbs/38a_commands.options.ipynb #d9a7c0fc

@@ -82,7 +82,7 @@ def add_demo(commands: Commands) -> None:
     c.add_argument("--epochs", type=int)
     c.add_argument("--seed", type=int)
 
-# %% ../../nbs/39_commands.runs.ipynb #f1de4331
+# %% ../../nbs/39_commands.runs.ipynb #a6b1e8f5
 _run_files = ("config.yaml", "history.jsonl", "metrics.json", "checkpoint")
 
 def _cfg(args: Namespace) -> Config:
@@ -99,6 +99,9 @@ def _cfg(args: Namespace) -> Config:
 
 def _more(args: Namespace) -> dict[str, int]:
     if args.more_epochs is None: return {}
+    if args.more_epochs < 1:
+        message = f"--more-epochs {args.more_epochs}: at least one."
+        raise Mistake(message)
     if not (Path(args.out)/"metrics.json").is_file():
         message = (f"--more-epochs is for a finished run; in {args.out!r} there is none. "
                    "A stopped one goes on without it.")

@@ -69,11 +69,12 @@ _said: list[tuple[str, str]] = [  # pattern of the library's words, the command 
     (r"with `most`", "with --most"),
 ]
 
-# %% ../../nbs/38_commands.words.ipynb #95d42980
+# %% ../../nbs/38_commands.words.ipynb #6480f7b0
 _arguments: dict[str, str] = {  # argument of the library: option
-    "split": "--split", "closed_set": "--closed-set", "missing": "--missing", "weights": "--weights",
+    "split": "--split", "parts": "--parts", "depth": "--depth", "follow_outside": "--follow-outside",
+    "closed_set": "--closed-set", "missing": "--missing", "weights": "--weights",
     "more_epochs": "--more-epochs", "root": "--data", "out": "--out", "exclude": "--exclude", "most": "--most",
-    "links": "--links", "num_classes": "--classes",
+    "num_classes": "--classes",
 }
 
 def _value_in_words(match: re.Match) -> str:
