@@ -148,6 +148,13 @@ def test_what_was_typed_comes_back_printable(words, kind, tmp_path, monkeypatch)
     clean(err, 1 if code else None)
 
 
+def texts_in(value):
+    "Every text of what JSON holds."
+    if isinstance(value, str): yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from texts_in(inner)
+
+
 # -- pages and cards ----------------------------------------------------------------------------------------------
 
 def test_pages(run, data, tmp_path):
@@ -155,9 +162,7 @@ def test_pages(run, data, tmp_path):
         page = widget.save(tmp_path/"page.html").read_text(encoding="utf-8")
         assert "<b>bold</b>" not in page.replace("\\u003c", "") and "<script>alert" not in page
         clean(re.sub(r"<script.*?</script>", "", page, flags=re.S).replace("\r", ""))
-        state = json.dumps(json.loads(re.search(r'<script[^>]*json[^>]*>(.*?)</script>', page, re.S)[1]))
-        clean(json.loads(json.dumps(state)))
-        assert not re.search(r"\\u(d[89a-f]|202|206|001b|009b)", state)
+        for text in texts_in(json.loads(re.search(r'<script[^>]*json[^>]*>(.*?)</script>', page, re.S)[1])): clean(text)
         clean(widget.alt + widget.title, 1)
 
 def test_the_report(run, data):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RetrievalData']
 
-# %% ../nbs/03_data.ipynb #b0b680d1
+# %% ../nbs/03_data.ipynb #e57490d4
 import hashlib
 import json
 import os
@@ -24,7 +24,7 @@ from PIL import Image
 from torchvision import transforms as T
 from tqdm.auto import tqdm
 
-from .files import DataError, moved
+from .files import DataError, moved, printable
 from .identity import is_file, pixel_hash, sets_hash, shared_images, twin_names
 from .images import ImageSet
 from .opening import FullScale
@@ -81,7 +81,7 @@ class _ContentHash:
 
     def __set__(self, data, value: str) -> None: data._given, data._computed = value, ""
 
-# %% ../nbs/03_data.ipynb #4ebf4ae1
+# %% ../nbs/03_data.ipynb #1f810f87
 @dataclass
 class RetrievalData:
     "A benchmark. Raises `DataError` for a class that is both in `train` and in another set, or an image in two sets."
@@ -121,7 +121,7 @@ class RetrievalData:
         if not self.has_test: sizes += "; no test set"
         if alone := len(self.unanswerable()):
             sizes += f"; {alone:,} queries have no other image of their class to find and are not counted"
-        return f"RetrievalData({self.name}: {sizes})"
+        return f"RetrievalData({printable(self.name)}: {sizes})"
 
     def holdout(
         self,
