@@ -133,8 +133,8 @@ class RetrievalData:
 
     def opened(
         self,
-        full_scale: FullScale | None = None,  # what is white in more than 8 bits; None: as the format says
-        srgb: bool = False,                   # whether to follow colour profiles
+        full_scale: FullScale | None = None,  # what is white in more than 8 bits; None: as until now
+        srgb: bool | None = None,             # whether to follow colour profiles; None: as until now
     ) -> "RetrievalData":
         "The same data, its images opened in another way, as `open_image` has it."
         sets = {name: images.opened(full_scale, srgb) for name, images in self.sets.items()}
@@ -256,7 +256,7 @@ def _remove_old_parts(place: Path) -> None:
         newest = max((p.stat().st_mtime for p in (part, *part.rglob("*"))), default=0)
         if time.time() - newest > 86_400: shutil.rmtree(part, ignore_errors=True)
 
-# %% ../nbs/03_data.ipynb #6cc66b9e
+# %% ../nbs/03_data.ipynb #570fe5ab
 def _changed(data: RetrievalData) -> DataError:
     return DataError(f"{data.name}: its images are no longer those that it was made of: make the data anew. (Items of "
                      "a sequence must be the same each time they are read, without random crops.)")
@@ -264,6 +264,7 @@ def _changed(data: RetrievalData) -> DataError:
 def _cached(data: RetrievalData, folder: Path, side: int, progress: str | None) -> RetrievalData:
     content = sets_hash(data.sets)
     if data._computed not in ("", content): raise _changed(data)
+    data._computed = content
     how = ascii([content, *((images.full_scale, images.srgb) for images in data.sets.values())])
     name = re.sub("[^A-Za-z0-9_-]", "_", data.name)[:80]
     place = folder/f"{name}-{side}-{hashlib.sha256(how.encode()).hexdigest()[:16]}"

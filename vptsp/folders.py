@@ -19,7 +19,7 @@ from .listing import Folder, Ledger, first_folder, taken_once, walk, warn_of
 from .rows import Row, Split, listed_data, split_data, trains_all
 from .splits import Layout, Parts, Tree, check_side, find_layout, no_classes, says_nothing
 
-# %% ../nbs/03c_folders.ipynb #afb7f026
+# %% ../nbs/03c_folders.ipynb #c7632014
 @dataclass
 class _Reading:
     "A folder that is read: what was found, and what there is to say."
@@ -52,7 +52,8 @@ def _rows_at(reading: _Reading, folders: Sequence[Folder], at: Parts) -> list[Ro
             continue
         name = classes.setdefault(found, _class_name(found))
         above = _class_name(found[:-1]) if len(found) > 1 else None
-        rows += [Row(Path(folder.path, file), name, above) for file in folder.names]
+        home = Path(folder.path)
+        rows += [Row(home/file, name, above) for file in folder.names]
     _check_classes(reading, at, classes)
     return rows
 

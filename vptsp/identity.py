@@ -123,7 +123,7 @@ def pixel_hash(image: Image.Image) -> bytes:
     "sha256 of the pixels and the shape of a picture."
     return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).digest()
 
-# %% ../nbs/02c_identity.ipynb #d7db9edc
+# %% ../nbs/02c_identity.ipynb #b46d6a2d
 def image_hashes(
     images: ImageSet,
     known: Mapping[int, bytes] | None = None,  # of images that are no files, by number, where they are known
@@ -137,7 +137,7 @@ def image_hashes(
 
 def sets_hash(
     sets: Mapping[str, ImageSet],
-    known: Mapping[str, Mapping[int, bytes]] | None = None,  # set -> hashes as for `image_hashes`
+    known: Mapping[str, Mapping[int, bytes]] | None = None,  # of each set, as for `image_hashes`
 ) -> str:  # sha256, 64 digits
     "sha256 of which image, by content, is in which set under which class. Raises `DataError` if one is unreadable."
     h = hashlib.sha256(b"images by content\n")

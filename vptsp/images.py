@@ -82,7 +82,7 @@ def _called(tiles: Tiles) -> str:
     "What a message calls where tiles come from."
     return repr(getattr(tiles, "name", "")) if getattr(tiles, "name", "") else f"the images of a {type(tiles).__name__}"
 
-# %% ../nbs/02a_images.ipynb #8e01a5b0
+# %% ../nbs/02a_images.ipynb #d10f686b
 class ImageSet(Dataset):
     "Images with a class each. `images[i]` is `(tensor, label)` under `transform`, or `(PIL image, label)` without one."
     def __init__(
@@ -127,11 +127,12 @@ class ImageSet(Dataset):
 
     def opened(
         self,
-        full_scale: FullScale | None = None,  # what is white in more than 8 bits; None: as the format says
-        srgb: bool = False,                   # whether to follow colour profiles
+        full_scale: FullScale | None = None,  # what is white in more than 8 bits; None: as until now
+        srgb: bool | None = None,             # whether to follow colour profiles; None: as until now
     ) -> "ImageSet":
         "The same images, opened in another way, as `open_image` has it."
-        return _changed(self, full_scale=full_scale, srgb=srgb)
+        changes = dict(full_scale=full_scale, srgb=srgb)
+        return _changed(self, **{name: value for name, value in changes.items() if value is not None})
 
     def thumbnails(
         self,
