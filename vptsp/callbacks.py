@@ -44,12 +44,13 @@ class Callback:
     ) -> None:
         "At the end, however it came."
 
-# %% ../nbs/15_callbacks.ipynb #a75a0d1b
+# %% ../nbs/15_callbacks.ipynb #ebec85e2
 def _epoch_words(line: dict, epochs: int, frozen: dict) -> str:
     "An epoch in one line."
     words = f"epoch {line['epoch']}/{epochs}, loss {line['loss']:.3f}"
     for name in ("R@1", "MAP@R"):
-        if name in line: words += f", {name} {line[name]:.3f} (frozen {frozen[name]:.3f})"
+        beside = f" (frozen {frozen[name]:.3f})" if name in frozen else ""
+        if name in line: words += f", {name} {line[name]:.3f}{beside}"
     return words
 
 class Progress(Callback):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Output', 'TwoPasses', 'Model', 'build_model']
 
-# %% ../nbs/12_model.ipynb #916d14a1
+# %% ../nbs/12_model.ipynb #3eda3928
 import hashlib
 import html
 import json
@@ -24,7 +24,7 @@ from .backbone import Backbone, BackboneError
 from .config import Config, accumulators
 from .files import moved, replacing, write_text
 from .heads import Head, NoHead
-from .loaders import eval_transform, train_transform
+from .loaders import as_weights_ask, eval_transform, train_transform
 from .pretrained import load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import Groups, SemanticProxies, group_by_class
@@ -159,7 +159,7 @@ class Model(TwoPasses):
         "Trainable parameters by part of the method; see `vptsp.tuning.parts`."
         return trainable_by_part(self)
 
-# %% ../nbs/12_model.ipynb #d8364b52
+# %% ../nbs/12_model.ipynb #3f8139f3
 def build_model(
     cfg: Config,
     num_classes: int,                   # c, training classes
@@ -174,6 +174,7 @@ def build_model(
         return _assembled(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
 
 def _assembled(cfg: Config, backbone: Backbone, num_classes: int) -> Model:
+    cfg = as_weights_ask(cfg, backbone.vit)        # so that what is saved says how its images were prepared
     L, d = backbone.depth, backbone.width
     e = cfg.embed_dim if cfg.head else d
 
