@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Made', 'Groups', 'group_by_class', 'register_accumulator', 'MeanAccumulator', 'GRUAccumulator', 'Proxies',
-           'SemanticProxies', 'class_labels']
+           'SemanticProxies', 'class_labels', 'full_precision']
 
 # %% ../nbs/09_proxies.ipynb #e5e58306
 import math
@@ -235,7 +235,7 @@ def _apart(memory: torch.Tensor) -> torch.Tensor:
     "The memory as this step finds it, whatever is written to it until the backward pass."
     return _copied(memory) if torch.compiler.is_compiling() else memory
 
-# %% ../nbs/09_proxies.ipynb #9d98c526
+# %% ../nbs/09_proxies.ipynb #c5e5c87e
 def class_labels(
     labels: Any,                          # of a batch: tensor, array or list, (b,) or (b, 1)
     device: torch.device | None = None,   # to which a list or an array goes
@@ -252,6 +252,10 @@ def class_labels(
         message = f"labels must be whole numbers, one an image; got {read.dtype} of shape {tuple(read.shape)}."
         raise ValueError(message)
     return read if read.is_floating_point() or read.is_complex() or read.dtype == torch.bool else read.long()
+
+def full_precision(x: torch.Tensor) -> torch.Tensor:
+    "In 32 bits, or in 64 if x has them."
+    return x if x.dtype == torch.float64 else x.float()
 
 def _class_numbers(labels: Any, num_classes: int, device: torch.device | None = None) -> torch.Tensor:
     "The labels as int64. Raises `ValueError` for labels that are no class numbers."
