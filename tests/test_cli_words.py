@@ -105,6 +105,8 @@ WRONG = {
     "report {d}": "there is no finished run",
     "explore {d}": "neither a finished run",
     "index {d} {d}": "where to?",
+    "update {d}": "there is no gallery in",
+    "search {d} {d} --excude x": "did you mean --exclude?",
     "settings emojy": "did you mean 'emoji'?",
     "settings lr": "there is no preset 'lr'",
     "params emoji --clases 3": "did you mean --classes?",

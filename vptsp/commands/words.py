@@ -41,7 +41,7 @@ def tell_json(
         return None if isinstance(part, float) and not math.isfinite(part) else part
     print(json.dumps(plain(value), allow_nan=False))
 
-# %% ../../nbs/38_commands.words.ipynb #07bc3858
+# %% ../../nbs/38_commands.words.ipynb #1a5482c7
 _said: list[tuple[str, str]] = [  # pattern of the library's words, the command line's
     (r"[Ff]or images of your own: from_folder\(root\) or from_csv\(path, root\)",
      "For images of your own: vptsp train folder --data FOLDER_OR_TABLE --out DIR"),
@@ -62,6 +62,9 @@ _said: list[tuple[str, str]] = [  # pattern of the library's words, the command 
     (r"Leave the model out to search with its own, or build the gallery again",
      "Build the gallery again with vptsp index"),
     (r": build it again", ": build it again with vptsp index"),
+    (r"give update\(\.\.\.\) an ImageSet of files with classes, for instance data\.query",
+     "only from Python can it be updated, with its classes"),
+    (r"give the folder, or the list of paths, to update\(\.\.\.\)", "give the folder: vptsp update GALLERY IMAGES"),
     (r"gallery\.update\([^)]*\)|Gallery\.(build|update)(\([^)]*\))?", "vptsp index"),
     (r"from_hf needs the datasets library: pip install datasets; or from_folder, from_csv",
      "datasets of the hub need the package datasets: pip install datasets"),
