@@ -23,6 +23,7 @@ from torchvision import transforms as T
 from .config import Config
 from .files import DataError
 from .images import ImageSet
+from .labels import number_labels
 
 # %% ../nbs/06_loaders.ipynb #dc6706bb
 _unknown = dict(interpolation="bilinear", crop_pct=.875, crop_mode="center")    # of weights that say nothing
@@ -89,20 +90,21 @@ def _deal(items: Sequence[int], n: int, rng: random.Random) -> Iterator[list[int
             hand, left = hand + pack[:missing], pack[missing:]
         yield hand
 
-# %% ../nbs/06_loaders.ipynb #d65a525f
+# %% ../nbs/06_loaders.ipynb #31b5d4d6
 class ClassBalancedSampler:
     """Batches of `b / k` classes times `k` images, as (number of the image, seed of its crop). Raises `DataError` for a
     batch that the images cannot fill."""
     def __init__(
         self,
-        labels: Sequence[int] | torch.Tensor,  # (n,)
+        labels: Sequence | torch.Tensor,  # (n,), any that can be told apart
         batch_size: int,         # b, over all processes
         samples_per_class: int,  # k
         seed: int = 0,
         rank: int = 0,           # which process this is
         world_size: int = 1,     # of how many
     ):
-        self.labels, self.b, self.k = torch.as_tensor(labels), batch_size, samples_per_class
+        (self.labels,) = number_labels(labels).numbers
+        self.b, self.k = batch_size, samples_per_class
         self.seed, self.rank, self.world, self.epoch, self.step = seed, rank, world_size, 0, 0
         by_class = self.labels.argsort(stable=True).split(torch.bincount(self.labels).tolist())
         self.members = [ids.tolist() for ids in by_class if len(ids)]
