@@ -268,6 +268,12 @@ def test_pairs_of_paths_are_files(tmp_path):
         from_pairs([(files[0], "a"), ("nowhere.png", "b")])
 
 
+def test_targets_that_are_not_the_labels_of_the_items():
+    class Changed(Set):
+        def __getitem__(self, i): return PICTURES[i], self.targets[i] % 2
+    with pytest.raises(LabelError, match="item 17 has the label 1, but its targets has 5"): from_pairs(Changed(SIX))
+
+
 # ---- the hub
 
 class Table:

@@ -167,7 +167,13 @@ def test_numbers_written_in_several_ways_are_named(folder):
     assert "'07' and '7' and '7.0' are nearly the same name" in said[0]
 
 
-@pytest.mark.parametrize("word", ["", " ", '""', "nan", "NaN", "None", "NULL", "<NA>", "N/A", "#N/A"])
+@pytest.mark.parametrize("label", ["\"['cat', 'dog']\"", "['cat']", '"[1, 2]"'])
+def test_lists_of_labels_written_as_text(folder, label):
+    refused(folder, lines(label=lambda n: label), r"line 2: the label .* is a list: an image has one label")
+    assert "[new]" in counted(read(folder, lines(label=lambda n: "[new]" if n[0] == "a" else n[0]))[0])
+
+
+@pytest.mark.parametrize("word", ["", " ", '""', "\u200b", "nan", "NaN", "None", "NULL", "<NA>", "N/A", "#N/A"])
 def test_missing_labels(folder, word):
     text = lines(label=lambda n: word if n[0] == "b" else n[0])
     refused(folder, text, "line 5: path and label must both be there, but the label is .* 3 of 18 rows")
@@ -211,10 +217,20 @@ def test_a_file_whose_name_has_blanks_or_backslashes(tmp_path):
     ("/etc/passwd", "leaves the folder"), ("../t.csv", "leaves the folder"), ("a/../../x.png", "leaves the folder"),
     ("..\\x.png", "leaves the folder"), ("C:\\data\\a0.png", "leaves the folder"), ("\\\\server\\a0.png", "leaves"),
     ("A0.PNG", "there is no image .*A0.PNG', but a list names it; is it 'a0.png'"), (".", "no image|leaves"),
+    ("a0", "there is no image .*; is it 'a0.png'"), ("https://x.org/a0.png", "is an address, no path"),
     ("nowhere/a0.png", "there is no image"), ("a0.png\x1b[2J", r"no image .*\\x1b\[2J"), ("x"*5000, "no image")])
 def test_paths_to_nowhere(folder, path, message):
     refused(folder, f"path,label\na1.png,a\n{path},b\n", f"t.csv, line 3: .*{message}")
     assert find_image(folder, path) is None
+
+
+def test_paths_from_the_working_folder(folder, monkeypatch):
+    (folder/"lists").mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(DataError, match="it is there from the working folder: give root = '.'"):
+        read(folder, lines(), "lists/t.csv")
+    assert counted(read(folder, lines(), "lists/t.csv", root=".")[0]) == SIX
+    with pytest.raises(DataError, match="there is no folder 'none'"): read(folder, lines(), root="none")
 
 
 def test_a_folder_of_the_same_beginning_is_another_folder(tmp_path):

@@ -71,13 +71,15 @@ def _flat(labels: Any, what: str) -> list:
         raise LabelError(message)
     return _values(labels.reshape(-1))
 
-# %% ../nbs/01d_labels.ipynb #0e74b942
+# %% ../nbs/01d_labels.ipynb #1d84c595
 _words_for_missing = {"nan", "NaN", "None", "<NA>", "NaT"}   # what `str` makes of them
 
 def _is_missing(label: Any) -> bool:
     if label is None or type(label).__name__ in ("NAType", "NaTType"): return True
     if isinstance(label, (float, Decimal)): return label != label
-    return isinstance(label, str) and (not label.strip() or label in _words_for_missing)
+    if not isinstance(label, str): return False
+    shows = any(unicodedata.category(c)[0] in "LMNPS" for c in label)   # letters, marks, numbers, signs
+    return not shows or label in _words_for_missing
 
 def _number(value: Any) -> int | float | None:
     "The number that a label is or spells."

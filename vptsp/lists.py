@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 from .files import DataError, printable
 
-# %% ../nbs/03b_lists.ipynb #f778b357
+# %% ../nbs/03b_lists.ipynb #f28eda7f
 _marks = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
           (codecs.BOM_UTF16_BE, "utf-16"))
 _no_text = {b"PK\x03\x04": "an Excel workbook or a zip archive", b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-            b"\x1f\x8b": "compressed by gzip", b"ARROW1": "an Arrow file", b"SQLite": "a database"}
+            b"\x1f\x8b": "compressed by gzip", b"BZh": "compressed by bzip2", b"\xfd7zXZ": "compressed by xz",
+            b"(\xb5/\xfd": "compressed by zstd", b"ARROW1": "an Arrow file", b"SQLite": "a database"}
 
 def _bytes_of(path: Path) -> bytes:
     if not path.is_file():
@@ -105,7 +106,7 @@ def find_image(
         if place is not None and os.path.isfile(place): return place
     return None
 
-# %% ../nbs/03b_lists.ipynb #fa396e75
+# %% ../nbs/03b_lists.ipynb #c9c026e3
 def listed_image(
     root: str | Path,
     name: str,         # of an image under it, from a list
@@ -113,19 +114,24 @@ def listed_image(
     "Its path. Raises `DataError` if the name leads out of the root or to no file."
     found = find_image(root, name)
     if found is not None: return found
-    name = name.strip().replace("\\", "/")
-    place = _place(Path(root), name)
-    if place is None or re.match("[A-Za-z]:/", name):
+    written = name.strip().replace("\\", "/")
+    place = _place(Path(root), written)
+    if re.match("[a-z]{2,}://", written.casefold()):
+        message = f"{printable(name)!r} is an address, no path: load the image down and name the file."
+        raise DataError(message)
+    if place is None or re.match("[A-Za-z]:/", written):
         message = f"the path {printable(name)!r} leaves the folder {printable(root)!r}."
         raise DataError(message)
-    message = f"there is no image {printable(place)!r}, but a list names it{_meant(place)}"
+    message = f"there is no image {printable(place)!r}, but a list names it{_meant(place, name)}"
     raise DataError(message)
 
-def _meant(place: Path) -> str:
-    "The end of a sentence: what is in the folder under nearly the same name."
+def _meant(place: Path, name: str) -> str:
+    "The end of a sentence: where the file may be, or what is there under nearly the same name."
+    if os.path.isfile(name): return "; it is there from the working folder: give root = '.'."
     try: names = os.listdir(place.parent)
     except (OSError, ValueError): names = []
-    same = [name for name in names if name.casefold() == place.name.casefold()]
+    wanted = place.name.casefold()
+    same = [there for there in names if wanted in (there.casefold(), os.path.splitext(there)[0].casefold())]
     near = same or difflib.get_close_matches(place.name, names[:10_000], 1, .8)
     return f"; is it {printable(near[0])!r}?" if near else "."
 

@@ -122,7 +122,7 @@ def _from_items(
     once = without_repeats(entries)
     return split_data(where, [Row(e.file, e.class_name, None, label_of[e.class_name]) for e in once], split)
 
-# %% ../nbs/04_readers.ipynb #0449cf5d
+# %% ../nbs/04_readers.ipynb #bb050707
 def _read_pairs(pairs: Sequence, where: str) -> tuple[list, list | None]:
     "The labels, and the paths if all images are files."
     labels, paths = [], []
@@ -144,6 +144,19 @@ def _read_pairs(pairs: Sequence, where: str) -> tuple[list, list | None]:
         raise DataError(message)
     return labels, paths
 
+def _check_targets(pairs: Sequence, labels: Any, where: str) -> None:
+    "That `targets` has the labels of the items; the first and the last are looked at."
+    if len(labels) != len(pairs):
+        message = f"{where}: targets has {len(labels):,} labels, but there are {len(pairs):,} items."
+        raise LabelError(message)
+    for i in sorted({0, len(pairs) - 1}) if len(pairs) else ():
+        try: one, other = (label_values([label], "keep")[0][0] for label in (labels[i], pairs[i][1]))
+        except Exception: continue  # noqa: S112   what is wrong with the image is said when it is opened
+        if not (isinstance(one, int) and isinstance(other, int)) or one == other: continue
+        message = (f"{where}: item {i} has the label {other}, but its targets has {one} (does target_transform change "
+                   "it?): give pairs without the attribute targets, or make them agree.")
+        raise LabelError(message)
+
 def from_pairs(
     pairs: Sequence,          # of (image, label): PIL image or path, and name or number
     split: Split = .5,        # share of the sorted classes that trains ("all": every one), or those to test on
@@ -157,9 +170,7 @@ def from_pairs(
         raise DataError(message)
     labels, paths = getattr(pairs, "targets", None), None
     if labels is None: labels, paths = _read_pairs(pairs, name)
-    elif len(labels) != len(pairs):
-        message = f"{name}: targets has {len(labels):,} labels, but there are {len(pairs):,} items."
-        raise LabelError(message)
+    else: _check_targets(pairs, labels, name)
     return _from_items(_Items(pairs, 0, name), labels, getattr(pairs, "classes", None), split, missing, paths)
 
 # %% ../nbs/04_readers.ipynb #a263905d

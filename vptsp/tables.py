@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['TableRow', 'read_table', 'from_csv']
 
-# %% ../nbs/03d_tables.ipynb #fca805f7
+# %% ../nbs/03d_tables.ipynb #fd6c1efb
 import csv
 import io
 import re
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,7 +149,7 @@ def _say_delimiter(path: Path, name: str, delimiter: str) -> None:
         between = _delimiters.get(delimiter, repr(delimiter))
         warnings.warn(f"{name}: fields are read between {between}, as the header has them.", stacklevel=6)
 
-# %% ../nbs/03d_tables.ipynb #d294287f
+# %% ../nbs/03d_tables.ipynb #2faf16d3
 def _rows_of_parquet(path: Path) -> Iterator[TableRow]:
     name = printable(path.name)
     try:
@@ -179,7 +180,7 @@ def read_table(
     path = Path(path)
     is_parquet = path.suffix.lower() in (".parquet", ".pq", ".parq")
     if path.is_file() and not is_parquet:
-        with open(path, "rb") as file: is_parquet = file.read(4) == b"PAR1"
+        with suppress(OSError), open(path, "rb") as file: is_parquet = file.read(4) == b"PAR1"
     if is_parquet and not path.is_file():
         message = f"there is no file {printable(path)!r}."
         raise DataError(message)
@@ -189,8 +190,10 @@ def read_table(
         raise DataError(message)
     return rows
 
-# %% ../nbs/03d_tables.ipynb #ee167631
+# %% ../nbs/03d_tables.ipynb #e2cf9913
 _words_for_missing = {"null", "NULL", "NA", "N/A", "n/a", "#N/A"}   # of R, databases and spreadsheets
+
+_a_list = r"\[\s*(['\"].*['\"]|[0-9]+(\s*,\s*[0-9]+)*)\s*\]"   # as Python writes it
 
 def _labels(name: str, rows: Sequence[TableRow], missing: str) -> tuple[list[str], list[int]]:
     "Class names, and the rows that they belong to."
@@ -200,6 +203,10 @@ def _labels(name: str, rows: Sequence[TableRow], missing: str) -> tuple[list[str
     except LabelError as e:
         message = f"{e} Columns of lists are of no use here."
         raise LabelError(message) from None
+    several = next((i for i, value in enumerate(values) if re.fullmatch(_a_list, str(value))), None)
+    if several is not None:
+        message = f"{rows[several].place}: the label {values[several]!r} is a list: an image has one label."
+        raise LabelError(message)
     lost = set(missing_labels(values)) | {i for i, value in enumerate(values) if value in _words_for_missing}
     if lost and missing == "refuse":
         first = min(lost)
