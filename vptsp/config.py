@@ -4,27 +4,27 @@
 
 # %% auto #0
 __all__ = ['presets', 'methods', 'Config', 'Method', 'from_published', 'ConfigError', 'Registry', 'Settings', 'losses',
-           'accumulators', 'write_text']
+           'accumulators', 'write_text', 'embedding_settings', 'yaml_value']
 
-# %% ../nbs/02_config.ipynb #6d66a600
+# %% ../nbs/02_config.ipynb #2fbe12a2
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import vptsp
-from .files import write_text
+from .files import printable, write_text
 from .published import is_published, our_settings, published_names
 from .registry import ConfigError, Registry, nearest
-from .settings import Settings, accumulators, losses
+from .settings import Settings, accumulators, embedding_settings, losses
+from .yaml12 import read_yaml, write_yaml, yaml_value
 
-# %% ../nbs/02_config.ipynb #723d3a83
-_all_ = [ConfigError, Registry, Settings, losses, accumulators, write_text]  # found here too
+# %% ../nbs/02_config.ipynb #5e193f59
+# found here too
+_all_ = [ConfigError, Registry, Settings, losses, accumulators, write_text, embedding_settings, yaml_value]
 
-# %% ../nbs/02_config.ipynb #bdae8c1c
+# %% ../nbs/02_config.ipynb #0731897e
 @dataclass(frozen=True)
 class Config(Settings):
     "All settings of one run. Raises `ConfigError` for a value out of its range."
@@ -45,7 +45,7 @@ class Config(Settings):
         path: str | Path,  # of the YAML file
     ) -> None:
         "Write every setting, so that the file stays true when a default changes."
-        write_text(path, yaml.safe_dump(asdict(self), sort_keys=False))
+        write_text(path, write_yaml(asdict(self)))
 
     def replace(
         self,
@@ -82,18 +82,28 @@ def _refuse_unknown(names: Iterable[str], where: str) -> None:
         message = f"{where}: there is no setting {name!r}. {hint}"
         raise ConfigError(message)
 
-# %% ../nbs/02_config.ipynb #fd4a6a45
+# %% ../nbs/02_config.ipynb #c8a65afa
 _paper = ("cub200", "cars", "sop", "inshop", "inaturalist")  # its order; others come behind
 
 def _place(file: Path) -> tuple[int, bool, str]:
     benchmark, _, size = file.stem.partition("_")
     return _paper.index(benchmark) if benchmark in _paper else len(_paper), size == "base", benchmark
 
-def _presets() -> dict[str, dict[str, Any]]:
-    files = sorted((Path(vptsp.__file__).parent/"presets").glob("*.yaml"), key=_place)
-    return {f.stem: yaml.safe_load(f.read_text(encoding="utf-8")) for f in files}
+class _Presets(Mapping[str, dict[str, Any]]):
+    "Name -> settings; a file is read when it is first asked for."
+    def __init__(self, folder: Path):
+        self.files = {f.stem: f for f in sorted(folder.glob("*.yaml"), key=_place)}
+        self._read: dict[str, dict[str, Any]] = {}
 
-presets = _presets()  # name -> settings
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        if name not in self._read: self._read[name] = read_yaml(self.files[name].read_text(encoding="utf-8"), name)
+        return dict(self._read[name])
+
+    def __contains__(self, name: object) -> bool: return name in self.files
+    def __iter__(self) -> Iterator[str]: return iter(self.files)
+    def __len__(self) -> int: return len(self.files)
+
+presets = _Presets(Path(vptsp.__file__).parent/"presets")
 
 # %% ../nbs/02_config.ipynb #86ca7d8c
 class Method(dict):
@@ -130,7 +140,7 @@ def _method_changes(cfg: Config, name: str) -> dict[str, Any]:
         changes["accumulator"] = "gru" if cfg.accumulator_init == "mean" else "gru_relu"
     return changes
 
-# %% ../nbs/02_config.ipynb #d5336606
+# %% ../nbs/02_config.ipynb #a6dcd604
 def from_published(
     settings: Mapping[str, Any],  # of the published code: values by name, or dicts of `desc` and `value`
     where: str = "settings",      # they come from, for messages
@@ -147,30 +157,51 @@ def _read(source: str | Path | Mapping[str, Any]) -> Config:
     "Settings from a preset, a file or a dict."
     where = "settings"
     if isinstance(source, (str, Path)):
-        where = str(source)
-        if where in presets: return Config(**presets[where])
-        source = _read_yaml(Path(source))
+        if str(source) in presets: return Config(**presets[str(source)])
+        where = printable(source)
+        source = _read_file(Path(source))
     if not isinstance(source, Mapping) or not all(isinstance(name, str) for name in source):
-        message = f"{where}: expected settings as `name: value`, got {type(source).__name__}."
+        found = "nothing" if source is None else f"a {type(source).__name__}"
+        message = f"{where}: expected settings as `name: value`, got {found}."
         raise ConfigError(message)
+    if isinstance(source.get("settings"), Mapping) and "vptsp" in source: source = source["settings"]    # of a model
     if is_published(source): return from_published(source, where)
     _refuse_unknown(source, where)
-    return _made(source, where)
+    return _made({**_of_old(source), **source}, where)
 
-# %% ../nbs/02_config.ipynb #8f1806c1
-def _read_yaml(path: Path) -> Any:
-    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+def _of_old(settings: Mapping[str, Any]) -> dict[str, Any]:
+    "What settings that were saved whole before some of today's existed meant without saying it."
+    saved_whole = len(settings) > .75*len(fields(Config))
+    return dict(crop="center", interpolation="bilinear") if saved_whole and "interpolation" not in settings else {}
+
+# %% ../nbs/02_config.ipynb #0714260d
+_texts = {f.name for f in fields(Settings) if f.type is str}
+_texts |= {"pretrained_model"} | {theirs for theirs, ours in published_names.items() if ours in _texts}
+
+def _read_file(path: Path) -> Any:
+    "What a settings file says. Raises `ConfigError` where there is none."
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
         near = nearest(path, presets)
         hint = f"; did you mean {near!r}?" if near else "."
         message = (f"there is no preset {str(path)!r}{hint} The presets are: {', '.join(presets)}. "
                    "A settings file ends in .yaml.")
         raise ConfigError(message)
-    try: return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e:
-        message = f"the settings file {str(path)!r} cannot be read: {e}."
-    except yaml.YAMLError as e:
-        message = f"{path}: not YAML: {' '.join(str(e).split())}."
+    try: return read_yaml(_text_of(path), printable(path), _texts)
+    except OSError as e: message = f"the settings file {str(path)!r} cannot be read: {e.strerror or e}."
+    except UnicodeDecodeError:
+        message = f"the settings file {str(path)!r} cannot be read: it is no text in UTF-8; save it as UTF-8."
     raise ConfigError(message)
+
+def _text_of(path: Path) -> str:
+    if path.is_dir():
+        inside = next((f"; the settings are in {str(file)!r}" for file in (path/"config.yaml", path/"config.json")
+                       if file.is_file()), "")
+        message = f"{str(path)!r} is a folder, no settings file{inside}."
+        raise ConfigError(message)
+    if path.exists() and not path.is_file():
+        message = f"{str(path)!r} is no regular file: settings are read from one."
+        raise ConfigError(message)
+    with open(path, "rb") as file: return file.read(2_000_000).decode("utf-8-sig")
 
 # %% ../nbs/02_config.ipynb #03377dbe
 def _table(cfg: Config) -> str:

@@ -25,7 +25,7 @@ from .config import Config, accumulators
 from .files import moved, replacing, write_text
 from .fingerprints import fingerprint_of, old_fingerprint_of
 from .heads import Head, NoHead
-from .loaders import eval_transform, train_transform
+from .loaders import as_weights_ask, eval_transform, train_transform
 from .pretrained import check_image_size, load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import Groups, SemanticProxies, group_by_class
@@ -170,6 +170,7 @@ def build_model(
         return _assembled(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
 
 def _assembled(cfg: Config, backbone: Backbone, num_classes: int) -> Model:
+    cfg = as_weights_ask(cfg, backbone.vit)        # so that what is saved says how its images were prepared
     L, d = backbone.depth, backbone.width
     e = cfg.embed_dim if cfg.head else d
 

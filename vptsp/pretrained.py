@@ -27,7 +27,7 @@ from .tensors import misfits
 from .weights_files import _called, _one_line, read_weights, weights_file
 from .weights_names import Found, backbones, in_words, looks_like, parted, timm_names
 
-# %% ../nbs/07b_pretrained.ipynb #c3e6a4d4
+# %% ../nbs/07b_pretrained.ipynb #e5b02eee
 def bundled_vit(
     **kwargs,  # for `VisionTransformer`
 ) -> VisionTransformer:
@@ -37,7 +37,8 @@ def bundled_vit(
     embed = partial(HybridEmbed, backbone=stem, proj=False)
     vit = VisionTransformer(img_size=64, patch_size=1, embed_dim=128, depth=6, num_heads=4, num_classes=0,
                             embed_layer=embed, **kwargs)
-    vit.pretrained_cfg = dict(mean=(.5, .5, .5), std=(.5, .5, .5), input_size=(3, 64, 64))
+    vit.pretrained_cfg = dict(mean=(.5, .5, .5), std=(.5, .5, .5), input_size=(3, 64, 64), interpolation="bilinear",
+                              crop_pct=1.)
     return vit
 
 # %% ../nbs/07b_pretrained.ipynb #3279312c

@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['published_names', 'is_published', 'our_settings']
 
-# %% ../nbs/01c_published.ipynb #75b34715
+# %% ../nbs/01c_published.ipynb #1278dc8e
 import warnings
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from .registry import ConfigError
+from .settings import Settings
 
-# %% ../nbs/01c_published.ipynb #3770ac1e
+# %% ../nbs/01c_published.ipynb #a51c42c9
 published_names = dict(  # the published code's setting = ours, where the value is the same
     # data and length
     dataset="dataset", batch_size="batch_size", samples_per_class="samples_per_class", kernels="workers",
@@ -44,9 +46,10 @@ def is_published(
     settings: Mapping[str, Any],  # as read from a file
 ) -> bool:
     "Whether these are settings of the published code."
-    return bool(_theirs_only & set(settings)) or any(isinstance(value, dict) for value in settings.values())
+    described = (set(value) <= {"desc", "value"} for value in settings.values() if isinstance(value, dict) and value)
+    return bool(_theirs_only & set(settings)) or any(described)
 
-# %% ../nbs/01c_published.ipynb #c045c5f7
+# %% ../nbs/01c_published.ipynb #7e009f72
 def _flag(theirs: dict, key: str, where: str, default: bool = False) -> bool:
     value = theirs.pop(key, default)
     if isinstance(value, bool): return value
@@ -73,7 +76,7 @@ def _adapter(theirs: dict, where: str) -> str:
 
 def _loss(theirs: dict, where: str) -> str:
     mode = theirs.pop("loss_oproxy_mode", "anchor")
-    if mode in ("anchor", "nca"): return f"proxy_{mode}"
+    if mode in ("anchor", "nca"): return {"anchor": "proxy_anchor", "nca": "proxy_nca_published"}[mode]
     message = f"{where}: loss_oproxy_mode = {mode!r}: this must be anchor or nca."
     raise ConfigError(message)
 
@@ -81,10 +84,21 @@ def _backbone(name: Any) -> Any:
     "timm has renamed the ImageNet-21k weights since."
     return name.replace("_in21k", ".augreg_in21k") if str(name).endswith("224_in21k") else name
 
-# %% ../nbs/01c_published.ipynb #5b01e82b
+_transform = dict(resize=256, crop="center", interpolation="bilinear")     # theirs for every backbone
+
+# %% ../nbs/01c_published.ipynb #f0392b1b
 # keys that the published code reads into its settings and never looks at again
 _never_read = {"promot_mix", "negative_push", "same_p_scheduler", "force_add_positive", "naming_attributes",
                "proxy_net_head", "proxy_net_depth", "loss_oproxy_lrmulti"}
+
+def _refuse_mixture(theirs: Mapping[str, Any], where: str) -> None:
+    "Raises `ConfigError` where a name of ours stands among theirs: it would have no effect."
+    ours = [name for name in theirs if name in {f.name for f in fields(Settings)} and name not in published_names]
+    if not ours: return
+    called = next((name for name, other in published_names.items() if other == ours[0]), None)
+    way_out = f"there it is called {called}" if called else "write all of them by the names of this package"
+    message = f"{where}: {ours[0]} is a setting of this package among those of the published code: {way_out}."
+    raise ConfigError(message)
 
 def our_settings(
     settings: Mapping[str, Any],  # theirs: values by name, or dicts of `desc` and `value`
@@ -94,7 +108,8 @@ def our_settings(
     theirs: dict[str, Any] = {k: v["value"] if isinstance(v, dict) and "value" in v else v
                               for k, v in settings.items()}
     ours: dict[str, Any] = dict(
-        tune=_tune(theirs, where), semantic_proxies=_semantic_proxies(theirs, where), adapter=_adapter(theirs, where),
+        **_transform, tune=_tune(theirs, where), semantic_proxies=_semantic_proxies(theirs, where),
+        adapter=_adapter(theirs, where),
         mixed_precision="fp16" if _flag(theirs, "mix_precision", where, True) else "no", loss=_loss(theirs, where),
     )
     prompts = _flag(theirs, "vit_prompt", where)
@@ -108,6 +123,7 @@ def our_settings(
     if not prompts: ours["num_prompts"] = 0
     if ours.get("eval_from") == 0: ours["eval_from"] = 1         # they count epochs from 0
     if ours["semantic_proxies"] != "class_prompts": ours["bank"] = False
+    _refuse_mixture(theirs, where)
     if theirs:
         notes = [f"{k} (nor in the published code)" if k in _never_read else k for k in sorted(theirs)]
         warnings.warn(f"{where}: no effect here: {', '.join(notes)}", stacklevel=2)

@@ -5,21 +5,23 @@
 # %% auto #0
 __all__ = ['accumulators', 'losses', 'Settings', 'embedding_settings']
 
-# %% ../nbs/01b_settings.ipynb #308ba32a
+# %% ../nbs/01b_settings.ipynb #f6566c48
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from .loss_names import checked_arguments, checked_loss
 from .registry import ConfigError, Registry, nearest
+from .yaml12 import plain_value
 
-# %% ../nbs/01b_settings.ipynb #f5509151
+# %% ../nbs/01b_settings.ipynb #5ce17aa0
 # name -> make(embed_dim, cfg), which gives a module; see `vptsp.proxies`
 accumulators: Registry = Registry("accumulator", "vptsp.proxies", "gru_relu gru mix")
 # name -> make(cfg), which gives a module; see `vptsp.losses`
-losses: Registry = Registry("loss", "vptsp.losses", "proxy_anchor proxy_nca norm_softmax")
+losses: Registry = Registry("loss", "vptsp.losses", "proxy_anchor proxy_nca_published proxy_nca_paper norm_softmax")
 
-# %% ../nbs/01b_settings.ipynb #bc8f2024
+# %% ../nbs/01b_settings.ipynb #485f0d69
 def _setting(
     default: Any,
     doc: str,                                       # what it means
@@ -31,12 +33,27 @@ def _setting(
     "A field with its meaning and its range."
     return field(default=default, metadata=dict(doc=doc, choices=choices, low=low, high=high, embedding=embedding))
 
+def _arguments(doc: str) -> Any:
+    "A field for arguments by name; None for none."
+    return field(default=None, hash=False, metadata=_setting(None, doc).metadata)
+
 @dataclass(frozen=True)
 class _Images:
     dataset: str = _setting("cub200", "name of a dataset, or the folder a run was made from")
     image_size: int = _setting(224, "side of the square that the backbone sees, in pixels", low=8,
                               embedding=True)
-    resize: int = _setting(256, "test images: shorter side before the centre crop, in pixels", low=8, embedding=True)
+    resize: int = _setting(0, "test images: side before the crop, in pixels; 0: as the backbone's weights ask", low=0,
+                           embedding=True)
+    crop: str = _setting("weights", "test images: the middle of the shorter side at `resize`, of both sides at it "
+                         "(squash), or of the longer side at it with a border; or as the backbone's weights ask",
+                         ("weights", "center", "squash", "border"), embedding=True)
+    interpolation: str = _setting("weights", "how images are resized; or as the backbone's weights ask",
+                                  ("weights", "bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"),
+                                  embedding=True)
+    full_scale: float = _setting(0., "what is white in images of more than 8 bits a channel, for instance 4095; 0: as "
+                                 "the format says", low=0, embedding="full_scale")
+    srgb: bool = _setting(False, "whether colour profiles (ICC) are followed; in no published figure they are",
+                          embedding="srgb")
     crop_min: float = _setting(.08, "training images: least share of the area that a random crop keeps", low=0, high=1)
     flip: float = _setting(.5, "training images: chance of a horizontal flip", low=0, high=1)
     batch_size: int = _setting(64, "b, images a step", low=1)
@@ -89,11 +106,15 @@ class _Proxies(_Prompts):
     proxy_init: str = _setting("random", "start of bias and memory: random (published), or the class means of the "
                                "untuned embeddings", ("random", "class_mean"))
 
-# %% ../nbs/01b_settings.ipynb #8b1e1300
+# %% ../nbs/01b_settings.ipynb #d102d6a5
 @dataclass(frozen=True)
 class _Loss(_Proxies):
-    loss: str = _setting("proxy_anchor", "proxy_anchor or proxy_nca (published forms), norm_softmax, one of your own, "
-                         "or a pair loss of pytorch-metric-learning by its name")
+    loss: str = _setting("proxy_anchor", "proxy_anchor or proxy_nca_published (published forms), proxy_nca_paper, "
+                         "norm_softmax, one of your own, or a pair loss of pytorch-metric-learning by its name")
+    loss_args: dict = _arguments("arguments of the loss that have no setting, by name, such as {margin: 0.2}")
+    miner: str = _setting("none", "which pairs a pair loss sees: all, or those that a miner of pytorch-metric-learning "
+                          "picks, by its name")
+    miner_args: dict = _arguments("arguments of the miner, by name")
     proxy_data_range: str = _setting("both_all", "proxies the loss sees: of all classes, or of the batch's classes",
                                      ("both_all", "in_batch"))
     positive_reduction: str = _setting("all", "what ProxyAnchor's positive term is divided by: all proxies "
@@ -117,7 +138,7 @@ class _OtherTuning(_Loss):
                              low=0)
     lora_alpha: float = _setting(16., "the update is scaled by alpha / rank", low=0, embedding="lora_rank")
 
-# %% ../nbs/01b_settings.ipynb #19c4d574
+# %% ../nbs/01b_settings.ipynb #7e509bba
 @dataclass(frozen=True)
 class Settings(_OtherTuning):
     "All settings of one run, checked: the fields of `vptsp.config.Config`."
@@ -135,58 +156,78 @@ class Settings(_OtherTuning):
     lr_cosine_min: float = _setting(1e-8, "its lowest learning rate", low=0)
     mixed_precision: str = _setting("fp16", "on a GPU; a CPU always computes in fp32", ("no", "fp16", "bf16"))
     checkpointing: bool = _setting(False, "recompute each block in the backward pass: less memory, more time")
-    seed: int = _setting(0, "of initial values, batches and crops", low=0)
+    seed: int = _setting(0, "of initial values, batches and crops", low=0, high=2**63 - 1)
 
     def __post_init__(self):
         for f in fields(self): object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         for conflict, message in _conflicts(self):
             if conflict: raise ConfigError(message)
 
-# %% ../nbs/01b_settings.ipynb #5daff761
+# %% ../nbs/01b_settings.ipynb #0b4cba19
 _expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 def _refusal(f: Field, value: Any, must_be: str, hint: str = "") -> ConfigError:
-    return ConfigError(f"{f.name} = {value!r}: this must be {must_be} ({f.metadata['doc']}).{hint}")
+    shown = value.strip() if isinstance(value, str) and _number(value) is not None else repr(value)
+    return ConfigError(f"{f.name} = {shown[:80]}: this must be {must_be} ({f.metadata['doc']}).{hint}")
 
 def _checked(f: Field, value: Any) -> Any:
     "The value of field `f` in its own type, or a ConfigError."
     choices, sort = f.metadata["choices"], f.type
+    if sort is dict: return checked_arguments(f.name, value)
     if choices is not None: return _checked_choice(f, value, choices)
     if sort in (int, float): return _checked_number(f, value)
     if sort is bool and isinstance(value, str): value = {"true": True, "false": False}.get(value.lower(), value)
-    if type(value) is not sort: raise _refusal(f, value, _expected[sort])
+    if sort is str and isinstance(value, str):                                        # numpy's text too
+        return checked_loss(str(value), losses) if f.name == "loss" else str(value)
+    if type(value) is not sort:
+        in_quotes = sort is str and isinstance(value, (int, float))
+        raise _refusal(f, value, _expected[sort], " Put it in quotes." if in_quotes else "")
     return value
 
 def _checked_choice(f: Field, value: Any, choices: Iterable[str]) -> str:
-    if isinstance(value, str) and value in choices: return value
-    near = nearest(value, choices) if isinstance(value, str) else None
+    if isinstance(value, str) and value in choices: return str(value)
+    lower = str(value).lower()
+    near = lower if lower in choices else nearest(value, choices) if isinstance(value, str) else None
+    if lower in ("none", "null", "~", "false", "off", ""):              # what says no elsewhere
+        near = next((word for word in ("none", "no") if word in choices), near)
     raise _refusal(f, value, f"one of {', '.join(choices)}", f" Did you mean {near!r}?" if near else "")
 
-# %% ../nbs/01b_settings.ipynb #47880604
+# %% ../nbs/01b_settings.ipynb #b30d41cf
+def _number(value: Any) -> int | float | None:
+    "A number, from text too; None for what is none."
+    if isinstance(value, str):
+        read = plain_value(value.strip())
+        value = value if read is None or isinstance(read, bool) else read
+    try: number = float(value)
+    except (TypeError, ValueError, OverflowError): return None
+    return None if isinstance(value, bool) else value if isinstance(value, int) else number
+
 def _checked_number(f: Field, value: Any) -> int | float:
     "A finite number within the field's range. A whole one stays exact, however large."
     whole, low, high = f.type is int, f.metadata["low"], f.metadata["high"]
-    refusal = _refusal(f, value, _expected[int if whole else float])
-    try: number = float(value)
-    except (TypeError, ValueError): raise refusal from None
-    if isinstance(value, bool) or not math.isfinite(number) or (whole and number != int(number)): raise refusal
+    number = _number(value)
+    if number is None or not abs(number) < math.inf or (whole and number != int(number)):
+        raise _refusal(f, value, _expected[int if whole else float])
 
-    if whole: number = value if isinstance(value, int) else int(number)
+    number = int(number) if whole else float(number)
     if (low is not None and number < low) or (high is not None and number > high):
         raise _refusal(f, number, f"at least {low}" if high is None else f"between {low} and {high}")
     return number
 
-# %% ../nbs/01b_settings.ipynb #d4485804
+# %% ../nbs/01b_settings.ipynb #0c5156cd
 def _conflicts(s: Settings) -> Iterator[tuple[bool, str]]:
     "What cannot be together: whether it is so here, and the sentence that says it."
     yield s.batch_size % s.samples_per_class != 0, (
         f"batch_size = {s.batch_size} is no multiple of samples_per_class = {s.samples_per_class}: "
         "a batch holds the same number of images of each class.")
-    yield s.resize < s.image_size, (
+    yield 0 < s.resize < s.image_size, (
         f"resize = {s.resize} is smaller than image_size = {s.image_size}, which is cut out of it.")
     yield not s.head and s.head_init != "xavier", f"head_init = {s.head_init!r} needs head = True."
     yield s.positive_reduction == "present" and s.loss != "proxy_anchor", (
         f"positive_reduction = 'present' belongs to loss = 'proxy_anchor'; loss = {s.loss!r} has no such choice.")
+    yield s.miner != "none" and s.loss in losses, (
+        f"miner = {s.miner!r} picks pairs for a pair loss of pytorch-metric-learning; loss = {s.loss!r} takes all.")
+    yield s.miner == "none" and bool(s.miner_args), f"miner_args = {s.miner_args} needs a miner."
     yield from _proxy_conflicts(s)
 
 def _proxy_conflicts(s: Settings) -> Iterator[tuple[bool, str]]:

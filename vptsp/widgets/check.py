@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/37_widgets.check.ipynb #426faf20
-import html
+# %% ../../nbs/37_widgets.check.ipynb #fe71ca1a
 from collections.abc import Sequence
 
 from fastcore.basics import patch
@@ -14,12 +13,12 @@ from PIL import Image
 
 from ..analysis.check import DataCheck, Where
 from ..pictures import data_uri
-from .base import style
+from .base import as_text, style
 
-# %% ../../nbs/37_widgets.check.ipynb #eb3fdbe6
+# %% ../../nbs/37_widgets.check.ipynb #1eb505a4
 def _list(lines: Sequence[str]) -> str:
     "Sentences as a list."
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+    return "<ul>" + "".join(f"<li>{as_text(line)}</li>" for line in lines) + "</ul>"
 
 @patch
 def _repr_html_(self: DataCheck) -> str: return _list(self.lines())
@@ -28,9 +27,9 @@ def _picture(found: DataCheck, where: Where, note: str = "") -> str:
     "A thumbnail over its name."
     name, i = where
     thumbnail = Image.fromarray(found.data.sets[name].thumbnails([i], 72)[0])
-    text = html.escape(found.name(where))
+    text = as_text(found.name(where))
     image = f'<img src="{data_uri(thumbnail, quality=75)}" alt="{text}">'
-    return f"<figure>{image}<figcaption>{text}{html.escape(note)}</figcaption></figure>"
+    return f"<figure>{image}<figcaption>{text}{as_text(note)}</figcaption></figure>"
 
 def _section(title: str, groups: list[list[str]], most: int) -> str:
     "Groups of pictures, a row each."
@@ -38,7 +37,7 @@ def _section(title: str, groups: list[list[str]], most: int) -> str:
     more = f"<p>and {len(groups) - most:,} more</p>" if len(groups) > most else ""
     return f"<h2>{title}</h2>{rows}{more}"
 
-# %% ../../nbs/37_widgets.check.ipynb #e07cc39b
+# %% ../../nbs/37_widgets.check.ipynb #a3df3a2e
 @patch
 def page(
     self: DataCheck,
@@ -52,9 +51,11 @@ def page(
         _section("In more than one set", [group(places) for places in self.across], most),
         _section("Nearest pairs across the sets", pairs, most),
         _section("Copies inside a set", [group(places) for places in inside], most),
+        _section("Under different classes of one set", [group(places) for places in self.mislabelled], most),
+        _section("Flat", [group([where]) for where in self.flat], most),
         _section("Tiny", [group([where]) for where in self.tiny], most),
         _section("Without colour", [group([where]) for where in self.grey], most)]
-    name = html.escape(self.data.name)
+    name = as_text(self.data.name)
     verdict = "every image decodes, none is in two sets" if self.ok else "something is wrong"
     return ('<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{name}: data check</title><style>{style('check.css')}</style>"
