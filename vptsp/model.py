@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Output', 'TwoPasses', 'Model', 'build_model']
 
-# %% ../nbs/12_model.ipynb #3eda3928
+# %% ../nbs/12_model.ipynb #9d97f57c
 import hashlib
 import html
 import json
@@ -27,7 +27,7 @@ from .heads import Head, NoHead
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .pretrained import load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
-from .proxies import Groups, SemanticProxies, group_by_class
+from .proxies import Groups, SemanticProxies, full_precision, group_by_class
 from .tensors import misfits, read_tensors, write_tensors
 from .tuning import trainable_by_part, tune
 
@@ -89,7 +89,7 @@ class TwoPasses(nn.Module):
         under = shared if self.cfg.semantic_proxies == "shared_prompts" else []
         return self.proxy_head(self.backbone.run(tokens, under))
 
-# %% ../nbs/12_model.ipynb #11da04f2
+# %% ../nbs/12_model.ipynb #7c7998d5
 def _in_eval_mode(model: nn.Module, run: Callable[[], torch.Tensor]) -> torch.Tensor:
     training = model.training
     model.eval()
@@ -113,7 +113,7 @@ class Model(TwoPasses):
     ) -> torch.Tensor:         # (b, d), of length one
         "What the bare backbone makes of images: no prompts, no adapters, no head."
         features = _in_eval_mode(self, lambda: self.backbone(images, adapted=False))
-        return F.normalize(features.mean(1).float(), dim=1)
+        return F.normalize(full_precision(features.mean(1)), dim=1)
 
     @property
     def device(self) -> torch.device: return self.proxies.bias.device
@@ -230,7 +230,7 @@ def _fingerprint(model: Model) -> str:
         h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()
 
-# %% ../nbs/12_model.ipynb #7393ec89
+# %% ../nbs/12_model.ipynb #494cddc4
 @torch.no_grad()
 def _warm_start(model: Model, batches: Iterable) -> int:
     cfg = model.cfg
@@ -240,12 +240,13 @@ def _warm_start(model: Model, batches: Iterable) -> int:
     model.eval()
     try:
         shared = model._shared_prompts()
-        seen = [(model.backbone(images.to(model.device), shared).float(), labels.to(model.device))
+        seen = [(full_precision(model.backbone(images.to(model.device), shared)), labels.to(model.device))
                 for images, labels in batches]
         features, labels = (torch.cat(parts) for parts in zip(*seen))
         if at_axes:
             for head in filter(None, (model.head, model.proxy_head)):
                 head.start_at_axes(features, labels if cfg.head_init == "whiten" else None)
+        features = features.to(model.proxies.bias.dtype)
         if cfg.proxy_init == "class_mean": model.proxies.start_at(model.head(features), labels)
         return len(labels)
     finally:

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['tried', 'PairLoss']
 
-# %% ../nbs/09b_pair_losses.ipynb #1852cc5b
+# %% ../nbs/09b_pair_losses.ipynb #67346c21
+import copy
 import inspect
 from collections.abc import Iterable, Mapping
 from types import ModuleType
@@ -54,7 +55,7 @@ def _made(setting: str, name: str, kwargs: Mapping[str, Any]) -> nn.Module:
 
 def _said(e: BaseException) -> str: return f"{' '.join(str(e).split()) or type(e).__name__}."
 
-# %% ../nbs/09b_pair_losses.ipynb #53910e6e
+# %% ../nbs/09b_pair_losses.ipynb #91fdbbf6
 def _draw(number: int, in_batch: bool, images_a_class: int) -> tuple[torch.Tensor, ...]:
     "Embeddings, labels, proxies, their labels."
     generator = torch.Generator().manual_seed(number)
@@ -71,7 +72,8 @@ def _reached(loss: nn.Module, batch: tuple[torch.Tensor, ...]) -> tuple[bool, bo
     value = loss(E, labels, W, proxy_labels)
     if value.ndim or not torch.isfinite(value): raise ValueError(f"its value is {value.tolist()}")
     if not value.requires_grad: return False, False
-    gradients = torch.autograd.grad(value, (E, W), allow_unused=True)
+    value.backward()                                     # as in training, through whatever a loss has kept
+    gradients = (E.grad, W.grad)
     if any(g is not None and not torch.isfinite(g).all() for g in gradients): raise ValueError("its gradient is NaN")
     return tuple(g is not None and bool(g.any()) for g in gradients)
 
@@ -80,8 +82,8 @@ def tried(
     in_batch: bool = False,     # proxies of the batch's classes, not of all
     images_a_class: int = 2,    # of a batch
 ) -> str | None:                # what is wrong with it; None if nothing is
-    "Try a loss on four vectors, forward and backward."
-    reached = []
+    "Try a copy of a loss on four vectors, forward and backward, three steps."
+    reached, loss = [], copy.deepcopy(loss)
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try: reached = [_reached(loss, _draw(number, in_batch, images_a_class)) for number in range(3)]
@@ -90,7 +92,7 @@ def tried(
     if not to_embeddings: return "it has no gradient."
     return None if to_proxies else "its gradient does not reach the proxies."
 
-# %% ../nbs/09b_pair_losses.ipynb #c2166e0f
+# %% ../nbs/09b_pair_losses.ipynb #da81a87f
 class PairLoss(nn.Module):
     "A pair or tuple loss of pytorch-metric-learning, between embeddings and proxies. Raises `ConfigError`."
     def __init__(
@@ -126,7 +128,14 @@ class PairLoss(nn.Module):
         of_proxies = torch.arange(len(W), device=E.device) if proxy_labels is None else class_labels(proxy_labels)
         with torch.autocast(E.device.type, enabled=False):
             pairs = None if self.miner is None else self.miner(E, labels, W, of_proxies)
-            return self.loss(E, labels, pairs, W, of_proxies)
+            value = self.loss(E, labels, pairs, W, of_proxies)
+        _let_go(self.loss)
+        return value
+
+def _let_go(loss: nn.Module) -> None:
+    "What a loss carries to its next step (a histogram, say) goes without the graph of this one."
+    for name, kept in vars(loss).items():
+        if isinstance(kept, torch.Tensor) and kept.grad_fn is not None: setattr(loss, name, kept.detach())
 
 def _weights(loss: nn.Module) -> bool: return any(True for _ in loss.parameters())
 
