@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['benchmarks', 'datasets', 'Benchmark', 'register_benchmark', 'load_emoji', 'load_dataset', 'ks_of']
 
-# %% ../nbs/05_benchmarks.ipynb #33512fe1
+# %% ../nbs/05_benchmarks.ipynb #1c5ee890
 import csv
 import hashlib
 import json
@@ -18,10 +18,12 @@ from pathlib import Path
 import torch
 
 from .data import RetrievalData
-from .files import DataError, bundled_folder, checked_file
+from .files import DataError, bundled_folder, checked_file, printable
 from .images import ImageSet, Sheet
-from .readers import Row, class_folders, first_folder, listed_data, listed_image, read_lines, split_data
+from .lists import Entry, entry_of, numbered_lines, without_repeats
+from .readers import class_folders, first_folder
 from .registry import Registry
+from .rows import Row, listed_data, split_data
 
 # %% ../nbs/05_benchmarks.ipynb #84d84ba6
 @dataclass(frozen=True)
@@ -78,17 +80,40 @@ def load_emoji(
     sha256 = hashlib.sha256(json.dumps(about["files"], sort_keys=True).encode()).hexdigest()
     return RetrievalData("emoji", train, query, sha256=sha256)
 
-# %% ../nbs/05_benchmarks.ipynb #7ee5456a
+# %% ../nbs/05_benchmarks.ipynb #4e1d2f84
+def _refuse(path: Path, number: int, line: str, expected: str) -> None:
+    message = f"{path}, line {number}: expected lines {expected}, found {printable(line, 80)!r}."
+    raise DataError(message)
+
+def _fields(path: Path, pattern: str, expected: str, header: str = "") -> list[tuple[int, re.Match]]:
+    "Line number and fields of each line but the header's, all of which must fit the pattern."
+    out = []
+    for i, (number, line) in enumerate(numbered_lines(path)):
+        fields = re.fullmatch(pattern, line.strip())
+        if fields is None and i < 2 and header and re.fullmatch(header, line.strip()): continue
+        if fields is None: _refuse(path, number, line, expected)
+        else: out.append((number, fields))
+    return out
+
+def _rows(entries: Sequence[Entry], super_of: Callable[[Entry], str] | None = None) -> list[Row]:
+    return [Row(e.file, e.class_name, super_of(e) if super_of else None) for e in entries]
+
+def _parts(entries: Sequence[Entry], *parts: str, super_of: Callable[[Entry], str] | None = None) -> list[list[Row]]:
+    "The rows of each part, in which an image stands once."
+    once = without_repeats(entries)
+    return [_rows([e for e in once if e.part == part], super_of) for part in parts]
+
+# %% ../nbs/05_benchmarks.ipynb #7741825b
 @register_benchmark("cub200", ks=(1, 2, 4, 8), counts={"train": (5864, 100), "query": (5924, 100)})
 def _read_cub(root: str | Path) -> RetrievalData:
     folder = first_folder(root, "cub200/CUB_200_2011", "cub200", "CUB_200_2011", ".")
     images = first_folder(folder, "images")
     if not (folder/"images.txt").is_file(): return split_data("cub200", class_folders(images), .5)
-    names = [line.split(maxsplit=1)[-1].strip() for line in read_lines(folder/"images.txt")]
-    rows = [Row(listed_image(images, name), name.split("/")[0]) for name in names]
-    return split_data("cub200", rows, .5)
+    lines = _fields(folder/"images.txt", r"[0-9]+\s+(([^/\\]+)[/\\].+)", "`image_id class_folder/image`")
+    entries = [entry_of(f"images.txt, line {n}", images, fields[1], fields[2]) for n, fields in lines]
+    return split_data("cub200", _rows(without_repeats(entries)), .5)
 
-# %% ../nbs/05_benchmarks.ipynb #abbc8122
+# %% ../nbs/05_benchmarks.ipynb #d3b17580
 def _annotations(path: Path, *needed: str) -> list[dict]:
     "The struct array `annotations` of a MATLAB file, whose entries have the needed fields."
     from scipy.io import loadmat
@@ -113,16 +138,29 @@ def _cars_of_lists(folder: Path, train: Path, test: Path | None) -> list[Row]:
     if test is None:
         message = f"{str(folder)!r} has cars_train_annos.mat but no cars_test_annos_withlabels.mat."
         raise DataError(message)
-    return [Row(listed_image(_cars_folder(folder, split), entry["fname"]), f"{entry['class']:03d}")
-            for split, path in (("train", train), ("test", test)) for entry in _annotations(path, "fname", "class")]
+    entries = [_car(path, i, _cars_folder(folder, split), entry, "fname")
+               for split, path in (("train", train), ("test", test))
+               for i, entry in enumerate(_annotations(path, "fname", "class"), 1)]
+    return _rows(without_repeats(entries))
 
-# %% ../nbs/05_benchmarks.ipynb #2b4a66c0
+def _car(path: Path, i: int, folder: Path, entry: dict, name: str) -> Entry:
+    "An annotation, whose class is a number from 1."
+    place = f"{path.name}, annotation {i}"
+    try: number = int(entry["class"])
+    except (TypeError, ValueError): number = 0
+    if number < 1 or number != entry["class"]:
+        message = f"{place}: the class is {str(entry['class'])[:40]!r}, which is no number from 1."
+        raise DataError(message)
+    return entry_of(place, folder, str(entry[name]), f"{number:03d}")
+
+# %% ../nbs/05_benchmarks.ipynb #9e229fb5
 def _cars_rows(folder: Path) -> list[Row]:
     files = (*folder.glob("*.mat"), *folder.glob("devkit/*.mat"), *folder.glob("*/devkit/*.mat"))
     lists = {path.name: path for path in files}
     if "cars_annos.mat" in lists:
-        return [Row(listed_image(folder, entry["relative_im_path"]), f"{entry['class']:03d}")
-                for entry in _annotations(lists["cars_annos.mat"], "relative_im_path", "class")]
+        path = lists["cars_annos.mat"]
+        cars = enumerate(_annotations(path, "relative_im_path", "class"), 1)
+        return _rows(without_repeats([_car(path, i, folder, entry, "relative_im_path") for i, entry in cars]))
     if "cars_train_annos.mat" in lists:
         test = lists.get("cars_test_annos_withlabels.mat", lists.get("cars_test_annos.mat"))
         return _cars_of_lists(folder, lists["cars_train_annos.mat"], test)
@@ -133,24 +171,24 @@ def _cars_rows(folder: Path) -> list[Row]:
 def _read_cars(root: str | Path) -> RetrievalData:
     return split_data("cars196", _cars_rows(first_folder(root, "cars196", "stanford_cars", ".")), .5)
 
-# %% ../nbs/05_benchmarks.ipynb #1b2911f7
-def _sop_rows(path: Path, images: Path) -> list[Row]:
-    lines = [line.split(maxsplit=3) for line in read_lines(path)[1:]]
-    if any(len(line) != 4 or not line[1].isdigit() for line in lines):
-        message = f"{path}: expected lines `image_id class_id super_class_id path`."
-        raise DataError(message)
-    return [Row(listed_image(images, name), f"{int(class_id):05d}", name.split("/")[0].replace("_final", ""))
-            for _, class_id, _, name in lines]
+# %% ../nbs/05_benchmarks.ipynb #cc2c280e
+def _sop_entries(path: Path, images: Path, part: str) -> list[Entry]:
+    lines = _fields(path, r"[0-9]+\s+([0-9]+)\s+[0-9]+\s+(([^/\\]+)[/\\].+)",
+                    "`image_id class_id super_class_id path`", header="[a-z_]+(\\s+[a-z_]+)*")
+    return [entry_of(f"{path.name}, line {n}", images, fields[2], f"{int(fields[1]):05d}", part)
+            for n, fields in lines]
 
 @register_benchmark("sop", ks=(1, 10, 100, 1000), counts={"train": (59551, 11318), "query": (60502, 11316)},
                     super_classes="kind of product")
 def _read_sop(root: str | Path) -> RetrievalData:
     folder = first_folder(root, "online_products", "Stanford_Online_Products", ".")
     images, lists = first_folder(folder, "images", "."), first_folder(folder, "Info_Files", ".")
-    train, test = (_sop_rows(lists/f"Ebay_{split}.txt", images) for split in ("train", "test"))
-    return listed_data("sop", train, test)
+    entries = [e for part in ("train", "test") for e in _sop_entries(lists/f"Ebay_{part}.txt", images, part)]
+    return listed_data("sop", *_parts(entries, "train", "test", super_of=_kind_of_product))
 
-# %% ../nbs/05_benchmarks.ipynb #b11d5b1d
+def _kind_of_product(entry: Entry) -> str: return entry.file.parent.name.replace("_final", "")
+
+# %% ../nbs/05_benchmarks.ipynb #07a354ab
 @register_benchmark("inshop", ks=(1, 10, 20, 30, 40, 50),
                     counts={"train": (25882, 3997), "query": (14218, 3985), "gallery": (12612, 3985)})
 def _read_inshop(root: str | Path) -> RetrievalData:
@@ -158,28 +196,36 @@ def _read_inshop(root: str | Path) -> RetrievalData:
     images = folder/"Img" if (folder/"Img"/"img").exists() else folder
     path = Path("Eval", "list_eval_partition.txt")
     path = folder/path if (folder/path).exists() else folder/path.name
-    lines = [line.split() for line in read_lines(path)[2:]]
-    if any(len(line) != 3 or line[2] not in ("train", "query", "gallery") for line in lines):
-        message = f"{path}: expected lines `image_name item_id train|query|gallery` after two lines of header."
-        raise DataError(message)
-    train, query, gallery = ([Row(listed_image(images, name), item) for name, item, part in lines if part == wanted]
-                             for wanted in ("train", "query", "gallery"))
-    return listed_data("inshop", train, query, gallery)
+    lines = _fields(path, r"(.*\S)\s+(\S+)\s+(train|query|gallery)",
+                    "`image_name item_id train|query|gallery` after two lines of header", header=r"[0-9]+|[a-z_ \t]+")
+    _check_count(path, len(lines))
+    entries = [entry_of(f"{path.name}, line {n}", images, fields[1], fields[2], fields[3]) for n, fields in lines]
+    return listed_data("inshop", *_parts(entries, "train", "query", "gallery"))
 
-def _inaturalist_rows(folder: Path, split: str) -> list[Row]:
-    path = folder/f"Inaturalist_{split}_set1.txt"
-    names = [line.strip() for line in read_lines(path)]
-    if short := [name for name in names if len(Path(name).parts) < 3]:
-        message = f"{path.name}: {short[0]!r} is too short: the class is a path's last two folders."
-        raise DataError(message)
-    parts = [Path(name).parts for name in names]
-    return [Row(listed_image(folder, name), "/".join(p[-3:-1]), p[-3]) for name, p in zip(names, parts)]
+def _check_count(path: Path, n: int) -> None:
+    "Warn of a list that is shorter or longer than its first line says."
+    first = next((line.strip() for _, line in numbered_lines(path)), "")
+    if first.isdecimal() and int(first) != n:
+        warnings.warn(f"{path}: the first line says {int(first):,} images, but the list has {n:,}: is it cut short?",
+                      stacklevel=4)
+
+def _inaturalist_entries(folder: Path, part: str) -> list[Entry]:
+    path = folder/f"Inaturalist_{part}_set1.txt"
+    entries = []
+    for number, line in numbered_lines(path):
+        name, place = line.strip().replace("\\", "/"), f"{path.name}, line {number}"
+        if len(Path(name).parts) < 3:
+            message = f"{place}: {printable(name)!r} is too short: the class is a path's last two folders."
+            raise DataError(message)
+        entries.append(entry_of(place, folder, name, "/".join(Path(name).parts[-3:-1]), part))
+    return entries
 
 @register_benchmark("inaturalist", ks=(1, 2, 4, 8), counts={"train": (325846, 5690), "query": (136093, 2452)},
                     super_classes="group of species")
 def _read_inaturalist(root: str | Path) -> RetrievalData:
     folder = first_folder(root, "inaturalist", ".")
-    return listed_data("inaturalist", *(_inaturalist_rows(folder, split) for split in ("train", "test")))
+    entries = [e for part in ("train", "test") for e in _inaturalist_entries(folder, part)]
+    return listed_data("inaturalist", *_parts(entries, "train", "test", super_of=lambda e: e.class_name.split("/")[0]))
 
 # %% ../nbs/05_benchmarks.ipynb #6ef96060
 class _Readers(Mapping):

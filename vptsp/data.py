@@ -5,11 +5,15 @@
 # %% auto #0
 __all__ = ['RetrievalData']
 
-# %% ../nbs/03_data.ipynb #51f890b0
+# %% ../nbs/03_data.ipynb #4393451a
 import hashlib
+import itertools
+import json
 import os
 import re
 import shutil
+import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,52 +25,77 @@ from PIL import Image
 from torchvision import transforms as T
 from tqdm.auto import tqdm
 
-from .files import DataError, moved
+from .files import DataError, moved, printable
+from .identity import is_file, pixel_hash, repeated_images, sets_hash, shared_images, twin_names
 from .images import ImageSet
+from .opening import FullScale
 
 if TYPE_CHECKING:
     from vptsp.listing import Ledger
 
-# %% ../nbs/03_data.ipynb #729bc647
+# %% ../nbs/03_data.ipynb #03a367e2
 def _check_sets(data: "RetrievalData") -> None:
-    tested = set(data.query.classes) | set(data.gallery.classes if data.gallery else ())
+    tested = set(data.query.classes) | set(data.gallery.classes if data.gallery is not None else ())
     both = sorted(set(data.train.classes) & tested)
     if both and not data.closed_set:
         message = (f"{data.name}: {len(both)} classes are in train and in test, {both[0]!r} for one: "
-                   "test classes must be unseen.")
+                   "test classes must be unseen (closed_set=True allows the same on both sides).")
         raise DataError(message)
-    if data.gallery and data.gallery.classes != data.query.classes:
+    if data.gallery is not None and data.gallery.classes != data.query.classes:
         message = f"{data.name}: query and gallery must number their classes alike."
         raise DataError(message)
+    if not data.closed_set: _check_twins(data, tested)
+    _check_images(data)
 
-def _place(source) -> str:
-    "A file's last folder, name and size, so that the place of the root does not matter; a tile's number."
-    if not isinstance(source, Path) or not source.is_file(): return str(source)
-    return f"{source.parent.name}/{source.name} {source.stat().st_size}"
+def _check_twins(data: "RetrievalData", tested: set[str]) -> None:
+    trained = set(data.train.classes)
+    for twins in twin_names(trained | tested):
+        if trained.isdisjoint(twins) or tested.isdisjoint(twins): continue
+        one, other = (next(name for name in twins if name in side) for side in (trained, tested))
+        message = (f"{data.name}: the class {one!r} is in train and {other!r} in test, which look like one class: give "
+                   "them one name or two that differ by more, put both on one side, or say closed_set=True.")
+        raise DataError(message)
 
-def _hash_of(data: "RetrievalData") -> str:
-    "sha256 of which image is in which set under which class."
-    h = hashlib.sha256()
-    for name, images in data.sets.items():
-        for source, label in zip(images.sources, images.labels.tolist()):
-            h.update(f"{name}\t{_place(source)}\t{images.classes[label]}\n".encode())
-    return h.hexdigest()
+def _check_images(data: "RetrievalData") -> None:
+    "Raises `DataError` for an image that is in two sets, or would find itself."
+    for first, second in itertools.combinations(data.sets, 2):
+        if not (shared := shared_images(data.sets[first], data.sets[second])): continue
+        way_out = "an image that was trained on says nothing about new ones: take them out of one side."
+        if first == "query":
+            way_out = ("each would find itself: take them out of the gallery, or leave the gallery out (queries "
+                       "are then sought among the other queries).")
+        raise _twice(data, f"are in {first} and in {second}", len(shared), first, shared[0][0], way_out)
+    if data.gallery is None and (repeated := repeated_images(data.query)):
+        way_out = "each would find itself: take the second ones out."
+        raise _twice(data, "are in query twice under one class", len(repeated), "query", repeated[0][0], way_out)
 
-# %% ../nbs/03_data.ipynb #da251e6b
+def _twice(data: "RetrievalData", where: str, n: int, name: str, i: int, way_out: str) -> DataError:
+    one = printable(data.sets[name].sources[i])
+    return DataError(f"{data.name}: {n:,} images {where}, {one!r} for one: {way_out}")
+
+# %% ../nbs/03_data.ipynb #6d1d3512
+class _ContentHash:
+    "A field that is computed when it is first asked for, where it is not given."
+    def __get__(self, data, owner=None) -> str:
+        if data is None: return ""   # the default
+        if not data._given and not data._computed: data._computed = sets_hash(data.sets)
+        return data._given or data._computed
+
+    def __set__(self, data, value: str) -> None: data._given, data._computed = value, ""
+
+# %% ../nbs/03_data.ipynb #73f69074
 @dataclass
 class RetrievalData:
-    "A benchmark. Raises `DataError` for a class that is both in `train` and in another set."
+    "A benchmark. Raises `DataError` for a class that is both in `train` and in another set, or an image in two sets."
     name: str
     train: ImageSet
     query: ImageSet
     gallery: ImageSet | None = None  # where the queries are sought; None: among the other queries
-    sha256: str = ""                 # of which image is where; by default computed
+    sha256: str = _ContentHash()     # of which image is where; by default computed  # type: ignore
     closed_set: bool = False         # whether the same classes may be trained on and tested
     passed_over: "Ledger | None" = None   # files that its reader did not take
 
-    def __post_init__(self):
-        _check_sets(self)
-        if not self.sha256: self.sha256 = _hash_of(self)
+    def __post_init__(self): _check_sets(self)
 
     @property
     def has_test(self) -> bool:
@@ -90,7 +119,8 @@ class RetrievalData:
         return (images_of_class[self.query.labels] <= itself).nonzero()[:, 0]
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{name} {n:,} images of {c:,} classes" for name, (n, c) in self.counts().items())
+        sizes = ", ".join(f"{name} {n:,} images of {c:,} classes" for name, (n, c) in self.counts().items() if n)
+        if not self.has_test: sizes += "; no test set"
         if alone := len(self.unanswerable()):
             sizes += f"; {alone:,} queries have no other image of their class to find and are not counted"
         return f"RetrievalData({self.name}: {sizes})"
@@ -103,16 +133,26 @@ class RetrievalData:
         "The same task inside the training set, on which settings may be chosen."
         return _holdout(self, share, seed)
 
+    def opened(
+        self,
+        full_scale: FullScale | None = None,  # what is white in more than 8 bits; None: as until now
+        srgb: bool | None = None,             # whether to follow colour profiles; None: as until now
+    ) -> "RetrievalData":
+        "The same data, its images opened in another way, as `open_image` has it."
+        sets = {name: images.opened(full_scale, srgb) for name, images in self.sets.items()}
+        return _with_sets(self, sets)
+
     def cached(
         self,
         folder: str | Path,                   # where the caches of all data sets lie
         side: int,                            # shorter side, in pixels; smaller images stay as they are
         progress: str | None = "decoding",    # text of a progress bar, None for none
     ) -> "RetrievalData":
-        "The same data, decoded and resized once. Raises `DataError` for a broken image or a disk without room."
+        """The same data, decoded and resized once. Raises `DataError` for an image that is broken or changes meanwhile,
+        or a disk without room."""
         return _cached(self, Path(folder), side, progress)
 
-# %% ../nbs/03_data.ipynb #6203f396
+# %% ../nbs/03_data.ipynb #8713c229
 def _holdout(data: RetrievalData, share: float, seed: int) -> RetrievalData:
     c = len(data.train.classes)
     n = max(1, round(c*share))
@@ -120,16 +160,37 @@ def _holdout(data: RetrievalData, share: float, seed: int) -> RetrievalData:
         message = f"{data.name}: cannot hold out {n} of {c} training classes."
         raise DataError(message)
     order = torch.randperm(c, generator=torch.Generator().manual_seed(seed)).tolist()
-    name = f"{data.name}, {n} of {c} training classes held out"
-    return RetrievalData(name, data.train.of_classes(order[n:]), data.train.of_classes(order[:n]))
+    held, trained = _twins_together(data.train.classes, order[:n], order[n:])
+    if not held:
+        message = f"{data.name}: the classes to hold out are those to train on, {data.train.classes[0]!r} for one."
+        raise DataError(message)
+    name = f"{data.name}, {len(held)} of {c} training classes held out"
+    return RetrievalData(name, data.train.of_classes(trained), data.train.of_classes(held))
 
-# %% ../nbs/03_data.ipynb #a69ae31d
+def _twins_together(classes: list[str], held: list[int], trained: list[int]) -> tuple[list[int], list[int]]:
+    "Classes of names that look alike are trained on, where the draw would part them."
+    numbers = {name: c for c, name in enumerate(classes)}
+    for twins in twin_names(classes):
+        group = {numbers[name] for name in twins}
+        if group.isdisjoint(trained): continue
+        trained = trained + [c for c in held if c in group]
+        held = [c for c in held if c not in group]
+    return held, trained
+
+def _with_sets(data: RetrievalData, sets: dict[str, ImageSet]) -> RetrievalData:
+    "The same data in other sets."
+    return RetrievalData(data.name, **sets, sha256=data._given, closed_set=data.closed_set,
+                         passed_over=data.passed_over)  # type: ignore
+
+# %% ../nbs/03_data.ipynb #06d8e189
 class _Decoded:
     "Images as raw pixels in one file."
+    by_processes = True  # each has its own view of the file
     def __init__(self, folder: Path):
         self.folder = folder
         self.places = np.load(folder/"places.npy", allow_pickle=False)  # (n, 3): offset, height, width
-        self.pixels = np.memmap(folder/"pixels", np.uint8, "r")
+        empty = not len(self.places)
+        self.pixels = np.zeros(0, np.uint8) if empty else np.memmap(folder/"pixels", np.uint8, "r")
 
     def __reduce__(self): return _Decoded, (self.folder,)  # a worker process opens the file itself
 
@@ -137,7 +198,7 @@ class _Decoded:
         start, h, w = self.places[i]
         return Image.fromarray(np.array(self.pixels[start:start + 3*h*w]).reshape(h, w, 3))
 
-# %% ../nbs/03_data.ipynb #b8ad42b2
+# %% ../nbs/03_data.ipynb #2b7ca456
 def _check_room(folder: Path, needed: float, free: int) -> None:
     if needed <= free: return
     message = (f"the decoded images need about {needed/1e9:.1f} GB in {str(folder)!r}, but {free/1e9:.1f} GB are free: "
@@ -145,45 +206,82 @@ def _check_room(folder: Path, needed: float, free: int) -> None:
     raise DataError(message)
 
 def _decode(images: ImageSet, folder: Path, side: int, progress: str | None) -> None:
-    "Write the pixels of the images one after another, and where each begins."
+    "Write the pixels of the images one after another, where each begins, and the hashes of those that are no files."
     resize = T.Resize(side)
-    def shrunk(i: int) -> np.ndarray:
+    files = all(is_file(images, i) for i in range(len(images)))
+    def shrunk(i: int) -> tuple[np.ndarray, bytes]:
         image = images.open(i)
-        return np.asarray(resize(image) if min(image.size) > side else image)
+        digest = b"" if is_file(images, i) else pixel_hash(image)
+        return np.asarray(resize(image) if min(image.size) > side else image), digest
 
     folder.mkdir()
-    free, places, start = shutil.disk_usage(folder).free, [], 0
+    free, places, hashes, start = shutil.disk_usage(folder).free, [], {}, 0
     firsts = tqdm(range(0, len(images), 256), desc=progress, leave=False, disable=progress is None)
     with open(folder/"pixels", "wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        each = pool.map if files else map
         for first in firsts:
-            for pixels in pool.map(shrunk, range(first, min(first + 256, len(images)))):
+            for i, (pixels, digest) in enumerate(each(shrunk, range(first, min(first + 256, len(images)))), first):
                 file.write(pixels.tobytes())
                 places.append((start, *pixels.shape[:2]))
                 start += pixels.nbytes
+                if digest: hashes[i] = digest
             _check_room(folder.parent.parent, start/len(places)*len(images), free)
     np.save(folder/"places.npy", np.array(places, dtype=np.int64).reshape(-1, 3))
+    (folder/"hashes.json").write_text(json.dumps({i: digest.hex() for i, digest in hashes.items()}))
 
-# %% ../nbs/03_data.ipynb #66e729ca
-def _write_cache(data: RetrievalData, place: Path, side: int, progress: str | None) -> None:
-    part = Path(f"{place}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+# %% ../nbs/03_data.ipynb #006267e4
+def _content_when_decoded(data: RetrievalData, part: Path) -> str:
+    "Hash of what was decoded: of files as they are now, of other images as they were read."
+    known = {}
+    for name in data.sets:
+        hashes = json.loads((part/name/"hashes.json").read_text())
+        known[name] = {int(i): bytes.fromhex(digest) for i, digest in hashes.items()}
+    return sets_hash(data.sets, known)
+
+def _write_cache(data: RetrievalData, place: Path, side: int, content: str, progress: str | None) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _remove_old_parts(place)
+    part = Path(tempfile.mkdtemp(prefix=f"{place.name}.", suffix=".part", dir=place.parent))
     try:
         for name, images in data.sets.items(): _decode(images, part/name, side, progress)
-        part.replace(place)
-    except BaseException:  # an interrupt too
+        if _content_when_decoded(data, part) != content: raise _changed(data)
+        if not place.is_dir(): part.replace(place)
+    except OSError as e:
+        if not place.is_dir():   # another process was not faster either
+            message = f"the decoded images cannot be written in {str(place.parent)!r} ({e.strerror or e})."
+            raise DataError(message) from None
+    finally:                     # after an interrupt too
         shutil.rmtree(part, ignore_errors=True)
-        raise
+
+def _remove_old_parts(place: Path) -> None:
+    "What processes left that were killed while they wrote."
+    for part in place.parent.glob(f"{place.name}.*part"):
+        newest = max((p.stat().st_mtime for p in (part, *part.rglob("*"))), default=0)
+        if time.time() - newest > 86_400: shutil.rmtree(part, ignore_errors=True)
+
+# %% ../nbs/03_data.ipynb #570fe5ab
+def _changed(data: RetrievalData) -> DataError:
+    return DataError(f"{data.name}: its images are no longer those that it was made of: make the data anew. (Items of "
+                     "a sequence must be the same each time they are read, without random crops.)")
 
 def _cached(data: RetrievalData, folder: Path, side: int, progress: str | None) -> RetrievalData:
-    name = re.sub("[^A-Za-z0-9_-]", "_", data.name)
-    place = folder/f"{name}-{side}-{data.sha256[:16]}"
-    if not place.is_dir(): _write_cache(data, place, side, progress)
+    content = sets_hash(data.sets)
+    if data._computed not in ("", content): raise _changed(data)
+    data._computed = content
+    how = ascii([content, *((images.full_scale, images.srgb) for images in data.sets.values())])
+    name = re.sub("[^A-Za-z0-9_-]", "_", data.name)[:80]
+    place = folder/f"{name}-{side}-{hashlib.sha256(how.encode()).hexdigest()[:16]}"
+    if not place.is_dir(): _write_cache(data, place, side, content, progress)
     def decoded(part: str, images: ImageSet) -> ImageSet:
         about = {**images.about, "source": [str(source) for source in images.sources]}
         return ImageSet(range(len(images)), images.labels, images.classes, _Decoded(place/part), about)
-    sets = {part: decoded(part, images) for part, images in data.sets.items()}
-    return RetrievalData(data.name, **sets, sha256=data.sha256)
+    try:
+        sets = {part: decoded(part, images) for part, images in data.sets.items()}
+    except (OSError, ValueError, EOFError) as e:
+        message = f"the decoded images in {str(place)!r} are damaged ({e}): remove this folder, and they are made anew."
+        raise DataError(message) from None
+    return RetrievalData(data.name, **sets, sha256=data._given or content, closed_set=data.closed_set,
+                         passed_over=data.passed_over)
 
 # %% ../nbs/03_data.ipynb #18fdd48c
 __getattr__ = moved("vptsp.data", {

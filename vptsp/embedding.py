@@ -35,7 +35,7 @@ class _Readable(Dataset):
         try: return self.images[i][0], ""
         except DataError as e: return self.transform(Image.new("RGB", (1, 1))), str(e)
 
-# %% ../nbs/13_embedding.ipynb #d0f8abcd
+# %% ../nbs/13_embedding.ipynb #590ff9a7
 @torch.no_grad()
 def _embed(
     embed: Callable[[torch.Tensor], torch.Tensor],  # from (b, 3, h, w) to (b, e)
@@ -50,7 +50,8 @@ def _embed(
 ) -> list[torch.Tensor]:                            # (b, e) each, on the CPU
     "Embeddings of a set, batch by batch and in order."
     out, first = [], 0
-    readable: Any = _Readable(images)  # all of an `ImageSet` that the loader asks for
+    opened = images.opened(cfg.full_scale or None, cfg.srgb or None)
+    readable: Any = _Readable(opened)  # all of an `ImageSet` that the loader asks for
     batches = eval_loader(readable, cfg, mean, std, batch_size)
     for x, sentences in tqdm(batches, desc=progress, leave=False, disable=progress is None):
         unreadable = {first + i: sentence for i, sentence in enumerate(sentences) if sentence}

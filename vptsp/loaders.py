@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['as_weights_ask', 'train_transform', 'eval_transform', 'ClassBalancedSampler', 'train_loader', 'eval_loader']
 
-# %% ../nbs/06_loaders.ipynb #fc625cbd
+# %% ../nbs/06_loaders.ipynb #7e06c713
 import itertools
 import math
 import random
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,9 @@ from torchvision import transforms as T
 
 from .config import Config
 from .files import DataError
+from .identity import can_be_read_apart
 from .images import ImageSet
+from .labels import number_labels
 
 # %% ../nbs/06_loaders.ipynb #dc6706bb
 _unknown = dict(interpolation="bilinear", crop_pct=.875, crop_mode="center")    # of weights that say nothing
@@ -89,20 +92,21 @@ def _deal(items: Sequence[int], n: int, rng: random.Random) -> Iterator[list[int
             hand, left = hand + pack[:missing], pack[missing:]
         yield hand
 
-# %% ../nbs/06_loaders.ipynb #d65a525f
+# %% ../nbs/06_loaders.ipynb #31b5d4d6
 class ClassBalancedSampler:
     """Batches of `b / k` classes times `k` images, as (number of the image, seed of its crop). Raises `DataError` for a
     batch that the images cannot fill."""
     def __init__(
         self,
-        labels: Sequence[int] | torch.Tensor,  # (n,)
+        labels: Sequence | torch.Tensor,  # (n,), any that can be told apart
         batch_size: int,         # b, over all processes
         samples_per_class: int,  # k
         seed: int = 0,
         rank: int = 0,           # which process this is
         world_size: int = 1,     # of how many
     ):
-        self.labels, self.b, self.k = torch.as_tensor(labels), batch_size, samples_per_class
+        (self.labels,) = number_labels(labels).numbers
+        self.b, self.k = batch_size, samples_per_class
         self.seed, self.rank, self.world, self.epoch, self.step = seed, rank, world_size, 0, 0
         by_class = self.labels.argsort(stable=True).split(torch.bincount(self.labels).tolist())
         self.members = [ids.tolist() for ids in by_class if len(ids)]
@@ -150,10 +154,18 @@ def _check_batch(c: int, n: int, b: int, k: int, world_size: int) -> None:
         message = f"{b//k} classes a batch do not divide among {world_size} processes: change batch_size."
     if message: raise DataError(message)
 
-# %% ../nbs/06_loaders.ipynb #da163216
+# %% ../nbs/06_loaders.ipynb #b2cb0f9c
 def _ignore_interrupts(worker: int) -> None:
     "An interrupt goes to every process; what it means is the main one's business."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def _workers(images: Any, cfg: Config) -> int:
+    "How many processes decode: none beside this one where they would get the pictures of others."
+    if not cfg.workers or can_be_read_apart(getattr(images, "images", images)): return cfg.workers
+    warnings.warn("the images come from a file that is open already, which several processes cannot read at a time: "
+                  "they are decoded in the main process, as with workers=0. Files in folders are decoded by all.",
+                  stacklevel=3)
+    return 0
 
 class _Loader(DataLoader):
     "Bytes from the workers; ToTensor and Normalize here, an image at a time."
@@ -171,7 +183,7 @@ class _Loader(DataLoader):
                 out /= self.std
             yield floats, labels
 
-# %% ../nbs/06_loaders.ipynb #2e6dfdea
+# %% ../nbs/06_loaders.ipynb #01cd0e6a
 def train_loader(
     images: ImageSet,
     cfg: Config,
@@ -183,7 +195,7 @@ def train_loader(
     "Class-balanced batches under the training transform; `loader.batch_sampler.set_epoch(i)` before each epoch."
     sampler = ClassBalancedSampler(images.labels, cfg.batch_size, cfg.samples_per_class, cfg.seed, rank, world_size)
     return _Loader(images, train_transform(cfg, mean, std), mean, std, batch_sampler=sampler,
-                   num_workers=cfg.workers, persistent_workers=cfg.workers > 0)
+                   num_workers=(workers := _workers(images, cfg)), persistent_workers=workers > 0)
 
 def eval_loader(
     images: ImageSet,
@@ -194,4 +206,4 @@ def eval_loader(
 ) -> DataLoader:            # of (images (b, 3, s, s), labels (b,))
     "All images in their order under the test transform."
     return _Loader(images, eval_transform(cfg, mean, std), mean, std, batch_size=batch_size or cfg.batch_size,
-                   num_workers=cfg.workers)
+                   num_workers=_workers(images, cfg))

@@ -5,73 +5,181 @@
 # %% auto #0
 __all__ = ['from_pairs', 'from_hf']
 
-# %% ../nbs/04_readers.ipynb #7919df94
-from collections.abc import Collection, Iterable, Sequence
+# %% ../nbs/04_readers.ipynb #4db83777
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from .data import RetrievalData
-from .files import DataError
+from .files import DataError, printable
 from .folders import class_folders, from_folder
-from .images import open_image
+from .labels import LabelError, clean_text, label_values
 from .listing import first_folder, image_files, sub_folders
-from .rows import Row, image_set, listed_data, split_classes, split_data
-from .tables import from_csv, listed_image, read_lines, read_text
+from .lists import Entry, listed_image, read_lines, read_text, without_repeats
+from .rows import Row, Split, image_set, listed_data, split_classes, split_data
+from .tables import from_csv
 
 # %% ../nbs/04_readers.ipynb #9f491ce5
 _all_ = [class_folders, from_folder, first_folder, image_files, sub_folders, image_set, listed_data, split_classes,
          from_csv, listed_image, read_lines, read_text]  # found here too
 _images, _folders = image_files, sub_folders  # old names, until 0.2
 
-# %% ../nbs/04_readers.ipynb #20877b23
+# %% ../nbs/04_readers.ipynb #61859e18
+_grey = (np.uint8, np.uint16, np.int32, np.float32)   # as Pillow has them for one channel
+
+def _source(held: Any) -> Any:
+    "What can be opened, of what an item holds as its image. Raises `DataError` for anything else."
+    if isinstance(held, Mapping): held = held.get("bytes") or held.get("path")   # as the hub's datasets have it
+    if isinstance(held, (bytes, bytearray)): return io.BytesIO(held)
+    if isinstance(held, np.ndarray):
+        if held.ndim == 3 and held.shape[2] == 1: held = held[:, :, 0]
+        colour = held.ndim == 3 and held.shape[2] in (3, 4) and held.dtype == np.uint8
+        if colour or (held.ndim == 2 and held.dtype in _grey): return Image.fromarray(held)
+    if isinstance(held, (str, Path, Image.Image)) or hasattr(held, "read"): return held
+    if held is None:
+        message = "there is no image: leave it out."
+        raise DataError(message)
+    kind = f"{type(held).__name__} {getattr(held, 'dtype', '')} {tuple(getattr(held, 'shape', ()))}"
+    message = (f"its image is a {kind}: give a PIL image, a path, or the bytes of a file "
+               "(a dataset of torchvision without its transform).")
+    raise DataError(message)
+
 class _Items:
     "Images that are fetched from a sequence when they are asked for."
-    def __init__(self, items: Sequence, image: int | str):
-        self.items, self.image = items, image
+    def __init__(self, items: Sequence, image: int | str, name: str):
+        self.items, self.image, self.name = items, image, name
 
-    def tile(self, i: int) -> Image.Image: return open_image(self.items[i][self.image])
+    def tile(self, i: int) -> Any: return _source(self.items[i][self.image])
 
-def _class_names(labels: list, names: Sequence[str] | None, name: str) -> list[str]:
-    "The name of each label. Numbers without names are filled up with zeros, so that they sort as numbers."
-    numbers = all(isinstance(label, int) for label in labels)
-    if not numbers: return [str(label) for label in labels]
-    if names is None:
-        width = len(str(max(labels)))
-        return [f"{label:0{width}d}" for label in labels]
-    if not all(0 <= label < len(names) for label in labels):
-        message = f"{name}: a label lies outside its {len(names)} class names."
-        raise DataError(message)
-    return [str(names[label]) for label in labels]
+# %% ../nbs/04_readers.ipynb #46c2c352
+def _known_names(names: Any) -> dict[Any, str] | None:
+    "Name of each number, where a dataset knows them."
+    if isinstance(names, Mapping):
+        if all(isinstance(value, int) for value in names.values()): names = {i: name for name, i in names.items()}
+        known = {int(i) if str(i).isdecimal() else i: name for i, name in names.items()}
+    elif isinstance(names, (list, tuple, np.ndarray)): known = dict(enumerate(names))
+    else: return None
+    def text(i: Any, name: Any) -> str:   # ImageNet gives several words for one class
+        return clean_text(", ".join(map(str, name)) if isinstance(name, (list, tuple)) else str(name)) or f"class {i}"
+    return {i: text(i, name) for i, name in known.items()}
 
+def _told_apart(known: dict[Any, str], found: set, where: str) -> dict[Any, str]:
+    "The names, with its number behind each that stands for several."
+    numbers: dict[str, list] = {}
+    for i, name in known.items(): numbers.setdefault(name, []).append(i)
+    out = {i: name if len(numbers[name]) == 1 else f"{name} ({i})" for i, name in known.items()}
+    twins = [name for name, ids in numbers.items() if len(ids) > 1 and found & set(ids)]
+    if twins:
+        ids = numbers[twins[0]]
+        warnings.warn(f"{where}: {len(twins):,} class names stand for several numbers, {twins[0]!r} for "
+                      f"{' and '.join(map(str, ids[:4]))}. These are classes of their own: {out[ids[0]]!r}, ...",
+                      stacklevel=5)
+    return out
+
+def _class_names(found: set, names: Any, where: str) -> dict[Any, str]:
+    "The class name of each label."
+    values = found - {None}
+    numbers, known = all(isinstance(value, int) for value in values), _known_names(names)
+    if not numbers: out = {v: ", ".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in values}
+    elif known is not None:
+        if outside := sorted(values - set(known) - {-1}):
+            message = f"{where}: the label {outside[0]} lies outside its {len(known)} class names."
+            raise DataError(message)
+        out = {-1: "no label", **_told_apart(known, values, where)}
+    elif any(isinstance(value, bool) for value in values): out = {value: str(value) for value in values}
+    else: out = {value: f"{value:0{len(str(max(values)))}d}" for value in values}
+    out = {None: "no label", **out}
+    used = {out[value] for value in found}
+    if len(used) < len(found):
+        message = f"{where}: two labels would have the same class name, among {', '.join(sorted(used)[:4])}."
+        raise LabelError(message)
+    return out
+
+# %% ../nbs/04_readers.ipynb #b10a0fb5
 def _from_items(
     items: _Items,
-    labels: Iterable,             # numbers, names or tensors of one number
-    names: Sequence[str] | None,  # of the classes that labels number
-    split: float | Collection[str],
-    name: str,                    # of the data
+    labels: Any,             # of any kind that `label_values` reads
+    names: Any,              # of the classes that labels number
+    split: Split,
+    missing: str,
+    paths: list | None = None,   # of the images, if all of them are files
 ) -> RetrievalData:
-    labels = [label.item() if hasattr(label, "item") else label for label in labels]
-    if not labels:
-        message = f"{name} has no images."
+    where = items.name
+    values, kept = label_values(labels, missing, f"{where}: labels")
+    if not values:
+        message = f"{where} has no images."
         raise DataError(message)
-    rows = [Row(i, class_name) for i, class_name in enumerate(_class_names(labels, names, name))]
-    data = split_data(name, rows, split)
-    for images in data.sets.values(): images.sheet = items
-    return data
+    named = _class_names(set(values), names, where)
+    rows = [Row(i, named[value], None, value) for i, value in zip(kept, values)]
+    if paths is None: return split_data(where, rows, split, items)
+    entries = [Entry(f"item {r.source} of {where}", Path(paths[r.source]), r.class_name) for r in rows]
+    label_of = {r.class_name: r.label for r in rows}
+    once = without_repeats(entries)
+    return split_data(where, [Row(e.file, e.class_name, None, label_of[e.class_name]) for e in once], split)
 
-# %% ../nbs/04_readers.ipynb #05396394
+# %% ../nbs/04_readers.ipynb #51247960
+def _read_pairs(pairs: Sequence, where: str) -> tuple[list, list | None]:
+    "The labels, and the paths if all images are files."
+    labels, paths = [], []
+    for i in range(len(pairs)):
+        try:
+            pair = pairs[i]
+            if isinstance(pair, (str, bytes)): raise TypeError(pair)
+            image, label = pair[0], pair[1]
+        except Exception as e:  # it is the user's own code
+            message = (f"item {i} of {where} is no pair of an image and a label "
+                       f"({type(e).__name__}: {printable(e, 150)}).")
+            raise DataError(message) from e
+        labels.append(label)
+        if isinstance(image, (str, Path)): paths.append(image)
+    if len(paths) < len(labels): return labels, None
+    gone = next((i for i, path in enumerate(paths) if not Path(path).is_file()), None)
+    if gone is not None:
+        message = f"item {gone} of {where}: there is no image {printable(paths[gone])!r}."
+        raise DataError(message)
+    return labels, paths
+
+def _targets(pairs: Any, where: str) -> Any:
+    try: return getattr(pairs, "targets", None)
+    except Exception as e:  # it is the user's own code
+        message = f"{where}: its targets cannot be read ({type(e).__name__}: {printable(e, 150)})."
+        raise DataError(message) from e
+
+def _check_targets(pairs: Sequence, labels: Any, where: str) -> None:
+    "That `targets` has the labels of the items; the first and the last are looked at."
+    if len(labels) != len(pairs):
+        message = f"{where}: targets has {len(labels):,} labels, but there are {len(pairs):,} items."
+        raise LabelError(message)
+    for i in sorted({0, len(pairs) - 1}) if len(pairs) else ():
+        try: one, other = (label_values([label], "keep")[0][0] for label in (labels[i], pairs[i][1]))
+        except Exception: continue  # noqa: S112   what is wrong with the image is said when it is opened
+        if not (isinstance(one, int) and isinstance(other, int)) or one == other: continue
+        message = (f"{where}: item {i} has the label {other}, but its targets has {one} (does target_transform change "
+                   "it?): give pairs without the attribute targets, or make them agree.")
+        raise LabelError(message)
+
 def from_pairs(
-    pairs: Sequence,                      # of (image, label): PIL image or path, and name or number
-    split: float | Collection[str] = .5,  # share of the sorted classes that trains, or the names of those to test on
-    name: str = "pairs",                  # of the data
+    pairs: Sequence,          # of (image, label): PIL image or path, and name or number
+    split: Split = .5,        # share of the sorted classes that trains ("all": every one), or those to test on
+    name: str = "pairs",      # of the data
+    missing: str = "refuse",  # images without a label: refuse, drop, or keep as a class
 ) -> RetrievalData:
-    "Your own images from any sequence. `pairs.targets` and `pairs.classes` save decoding everything for its labels."
-    labels = getattr(pairs, "targets", None)
-    if labels is None: labels = [pairs[i][1] for i in range(len(pairs))]
-    return _from_items(_Items(pairs, 0), labels, getattr(pairs, "classes", None), split, name)
+    """Your own images from any sequence. `pairs.targets` and `pairs.classes` save decoding everything for its labels.
+    Raises `DataError` for an item that is no pair, a label that is missing, or a class that is not there."""
+    if not hasattr(pairs, "__getitem__") or not hasattr(pairs, "__len__"):
+        message = f"{name}: a {type(pairs).__name__} cannot be read by number; give a list, list(pairs)."
+        raise DataError(message)
+    labels, paths = _targets(pairs, name), None
+    if labels is None: labels, paths = _read_pairs(pairs, name)
+    else: _check_targets(pairs, labels, name)
+    return _from_items(_Items(pairs, 0, name), labels, getattr(pairs, "classes", None), split, missing, paths)
 
-# %% ../nbs/04_readers.ipynb #38ca4cd9
+# %% ../nbs/04_readers.ipynb #a263905d
 def _from_hub(name: str, part: str):
     try:
         import datasets as hub  # pyright: ignore[reportMissingImports]
@@ -80,19 +188,31 @@ def _from_hub(name: str, part: str):
         raise ImportError(message) from None
     return hub.load_dataset(name, split=part)
 
+def _check_hub(rows: Any, *columns: str) -> None:
+    "That this is one dataset that can be read by number, with these columns."
+    found = rows.column_names
+    if isinstance(found, Mapping) or not hasattr(rows, "__getitem__") or not hasattr(rows, "__len__"):
+        way_out = "cannot be read by number: load it without streaming"
+        if isinstance(found, Mapping):
+            way_out = f"has the parts {', '.join(found)}: choose one, source[{next(iter(found), '')!r}]"
+        message = f"the dataset, of the type {type(rows).__name__}, {way_out}."
+        raise DataError(message)
+    if missing := [column for column in columns if column not in found]:
+        message = f"the dataset has no column {missing[0]!r}; it has: {', '.join(found)}."
+        raise DataError(message)
+
 def from_hf(
-    source: Any,                          # name on the hub, or a `datasets.Dataset`
-    split: float | Collection[str] = .5,  # share of the sorted classes that trains, or the names of those to test on
-    part: str = "train",                  # which split of the hub's dataset holds the images
-    image: str = "image",                 # its column
-    label: str = "label",                 # its column
+    source: Any,              # name on the hub, or a `datasets.Dataset`
+    split: Split = .5,        # share of the sorted classes that trains ("all": every one), or those to test on
+    part: str = "train",      # which split of the hub's dataset holds the images
+    image: str = "image",     # its column
+    label: str = "label",     # its column
+    missing: str = "refuse",  # images without a label: refuse, drop, or keep as a class
 ) -> RetrievalData:
     """Your own images from a dataset of the `datasets` library. Raises `ImportError` without it, `DataError` for a
-    column that is not there."""
+    column that is not there, a label that is missing, or several labels an image."""
     rows = _from_hub(source, part) if isinstance(source, str) else source
-    if missing := [column for column in (image, label) if column not in rows.column_names]:
-        message = f"the dataset has no column {missing[0]!r}; it has: {', '.join(rows.column_names)}."
-        raise DataError(message)
-    names = getattr(rows.features[label], "names", None)
+    _check_hub(rows, image, label)
+    names = getattr((rows.features or {}).get(label), "names", None)
     name = source if isinstance(source, str) else "dataset"
-    return _from_items(_Items(rows, image), rows[label], names, split, name)
+    return _from_items(_Items(rows, image, name), rows[label], names, split, missing)

@@ -21,7 +21,7 @@ accumulators: Registry = Registry("accumulator", "vptsp.proxies", "gru_relu gru 
 # name -> make(cfg), which gives a module; see `vptsp.losses`
 losses: Registry = Registry("loss", "vptsp.losses", "proxy_anchor proxy_nca_published proxy_nca_paper norm_softmax")
 
-# %% ../nbs/01b_settings.ipynb #966b8e32
+# %% ../nbs/01b_settings.ipynb #c9ec138f
 def _setting(
     default: Any,
     doc: str,                                       # what it means
@@ -50,6 +50,10 @@ class _Images:
     interpolation: str = _setting("weights", "how images are resized; or as the backbone's weights ask",
                                   ("weights", "bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"),
                                   embedding=True)
+    full_scale: float = _setting(0., "what is white in images of more than 8 bits a channel, for instance 4095; 0: as "
+                                 "the format says", low=0, embedding="full_scale")
+    srgb: bool = _setting(False, "whether colour profiles (ICC) are followed; in no published figure they are",
+                          embedding="srgb")
     crop_min: float = _setting(.08, "training images: least share of the area that a random crop keeps", low=0, high=1)
     flip: float = _setting(.5, "training images: chance of a horizontal flip", low=0, high=1)
     batch_size: int = _setting(64, "b, images a step", low=1)

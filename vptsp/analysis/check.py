@@ -5,24 +5,27 @@
 # %% auto #0
 __all__ = ['Where', 'DataCheck', 'check_data']
 
-# %% ../../nbs/26_analysis.check.ipynb #c4523574
-import hashlib
+# %% ../../nbs/26_analysis.check.ipynb #d4131267
+import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm.auto import tqdm
 
 from ..data import RetrievalData
-from ..files import DataError
+from ..files import DataError, printable
+from ..identity import is_file, pixel_hash, twin_names
 from ..images import ImageSet
 from ..metrics import neighbours
 
-# %% ../../nbs/26_analysis.check.ipynb #a801218e
+# %% ../../nbs/26_analysis.check.ipynb #7f9ea36b
 Where = tuple[str, int]  # set, number of the image in it
 
 @dataclass(repr=False)
@@ -36,11 +39,23 @@ class DataCheck:
     grey: list[Where]
     tiny: list[Where]
     side: int                               # below which an image is tiny, pixels
+    flat: list[Where] = field(default_factory=list)        # all but one colour
+    twins: list[list[str]] = field(default_factory=list)   # class names that look alike
 
     @property
     def across(self) -> list[list[Where]]:
         "Groups of the same picture in more than one set."
         return [group for group in self.same if len({name for name, _ in group}) > 1]
+
+    @property
+    def mislabelled(self) -> list[list[Where]]:
+        "Groups of the same picture under different classes of one set."
+        inside = [group for group in self.same if group not in self.across]
+        return [group for group in inside if len({self._class(where) for where in group}) > 1]
+
+    def _class(self, where: Where) -> int:
+        name, i = where
+        return int(self.data.sets[name].labels[i])
 
     @property
     def ok(self) -> bool:
@@ -51,8 +66,10 @@ class DataCheck:
         "Set, file and class of an image."
         name, i = where
         images = self.data.sets[name]
-        tile = " (tile)" if images.sheet else ""
-        return f"{name}: {images.sources[i]}{tile}, {images.classes[int(images.labels[i])]}"
+        source = images.about["source"][i] if "source" in images.about else images.sources[i]
+        if isinstance(source, Image.Image): source = f"number {i}, in memory"
+        tile = " (tile)" if images.sheet and source is images.sources[i] else ""
+        return printable(f"{name}: {source}{tile}, {images.classes[int(images.labels[i])]}")
 
     def lines(self) -> list[str]:
         "The findings, a sentence each."
@@ -60,43 +77,82 @@ class DataCheck:
 
     def __repr__(self) -> str: return "\n".join(self.lines())
 
-# %% ../../nbs/26_analysis.check.ipynb #58f81f2b
-def _sentences(found: DataCheck) -> list[str]:
-    "The findings of a check, a sentence each."
-    out = [f"{name}: {n:,} images of {c:,} classes; smallest class {small!r} ({few:,}), largest {large!r} ({many:,})"
-           for name, (n, c, small, few, large, many) in found.classes.items()]
+# %% ../../nbs/26_analysis.check.ipynb #52e1069a
+def _about_classes(found: DataCheck) -> Iterator[str]:
+    "Sentences on sizes, and on what makes figures prove nothing."
+    for name, (n, c, small, few, large, many) in found.classes.items():
+        sizes = f"; smallest class {small!r} ({few:,}), largest {large!r} ({many:,})"
+        if n: yield f"{name}: {n:,} images of {c:,} classes{sizes}"
+    tested = len(_test_classes(found.data))
+    if not found.data.has_test: yield "there is no test set: nothing will be measured on classes never seen"
+    if tested == 1: yield "there is one test class: whatever is found is right, and the figures prove nothing"
+    if tested == 2: yield "there are two test classes: half is right by chance, and the figures prove nothing"
     if len(alone := found.data.unanswerable()):
-        out.append(f"{len(alone):,} queries have no other image of their class to find: they are not counted")
-    out += [f"{name}: {sentence}" for name, _, sentence in found.broken] or ["every image decodes"]
-    copies = [f"the same picture in {len(group)} places, in more than one set: " + "; ".join(map(found.name, group[:4]))
-              for group in found.across]
-    out += copies or ["no picture is in two sets"]
+        yield f"{len(alone):,} queries have no other image of their class to find: they are not counted"
+    yield from _first(found.twins, lambda twins: "class names that look alike: " + " and ".join(map(repr, twins)))
+
+def _test_classes(data: RetrievalData) -> set[int]:
+    "Numbers of the classes that are sought or sought in."
+    return {c for name, images in data.sets.items() if name != "train" for c in images.labels.unique().tolist()}
+
+def _first(things: list, sentence: Callable[..., str], most: int = 20) -> Iterator[str]:
+    "A sentence a thing, of the first of them."
+    for thing in things[:most]: yield sentence(thing)
+    if len(things) > most: yield f"and {len(things) - most:,} more of these"
+
+# %% ../../nbs/26_analysis.check.ipynb #96d16706
+def _about_images(found: DataCheck) -> Iterator[str]:
+    "Sentences on images that are broken, the same, or hold little."
+    yield from _first(found.broken, lambda broken: printable(f"{broken[0]}: {broken[2]}"))
+    if not found.broken: yield "every image decodes"
+    def places(group): return "; ".join(map(found.name, group[:4]))
+    yield from _first(found.across, lambda group: f"the same picture in {len(group)} places, in more than one set: "
+                                                  + places(group))
+    if not found.across: yield "no picture is in two sets"
+    yield from _first(found.mislabelled, lambda group: f"the same picture under different classes: {places(group)}")
     if inside := sum(len(group) - 1 for group in found.same if group not in found.across):
-        out.append(f"{inside:,} further copies inside a set")
+        yield f"{inside:,} further copies inside a set"
     if found.near:
         cosine = found.near[0][2]
-        out.append(f"nearest pair across the sets: cosine {cosine:.3f}; see the page for {len(found.near)} of them")
-    if found.grey: out.append(f"{len(found.grey):,} images have no colour")
+        yield f"nearest pair across the sets: cosine {cosine:.3f}; see the page for {len(found.near)} of them"
+    if found.flat:
+        yield (f"{len(found.flat):,} images are flat, all but one colour, {found.name(found.flat[0])} for one: a model "
+               "cannot tell them apart")
+    if found.grey: yield f"{len(found.grey):,} images have no colour"
     if found.tiny:
-        out.append(f"{len(found.tiny):,} images have a side below {found.side} px, {found.name(found.tiny[0])} for one")
-    return out
+        yield f"{len(found.tiny):,} images have a side below {found.side} px, {found.name(found.tiny[0])} for one"
 
-# %% ../../nbs/26_analysis.check.ipynb #df0b644b
-def _look(images: ImageSet, i: int) -> str | tuple[bytes, bool, int]:
-    "Hash of the pixels, whether they are grey, shorter side; or why the image cannot be read."
+def _sentences(found: DataCheck) -> list[str]:
+    "The findings of a check, a sentence each."
+    over = found.data.passed_over
+    return [*_about_classes(found), *(f"passed over: {line}" for line in (over.lines() if over else ())),
+            *_about_images(found)]
+
+# %% ../../nbs/26_analysis.check.ipynb #e6508868
+class _Look(NamedTuple):
+    "What one image shows of itself."
+    pixels: bytes   # their hash
+    grey: bool
+    flat: bool
+    shorter: int    # side, in pixels
+
+def _look(images: ImageSet, i: int) -> str | _Look:
+    "A look at one image; or why it cannot be read."
     try: image = images.open(i)
     except DataError as e: return str(e)
     x = np.asarray(image)
-    pixels = hashlib.sha256(repr(image.size).encode() + x.tobytes()).digest()
-    return pixels, bool((x == x[..., :1]).all()), min(image.size)
+    levels = max(high - low for low, high in image.getextrema())  # type: ignore
+    flat = levels < 16 or x.reshape(-1, 3).std(0).max() < 2
+    return _Look(pixel_hash(image), bool((x == x[..., :1]).all()), bool(flat), min(image.size))
 
 def _class_sizes(images: ImageSet) -> tuple:
     "Images, classes, the smallest class and its images, the largest and its images."
+    if not len(images): return 0, 0, "", 0, "", 0
     n = torch.bincount(images.labels, minlength=len(images.classes))
     small, large = int(torch.where(n > 0, n, n.max() + 1).argmin()), int(n.argmax())
     return (len(images), int((n > 0).sum()), images.classes[small], int(n[small]), images.classes[large], int(n[large]))
 
-# %% ../../nbs/26_analysis.check.ipynb #99622d2a
+# %% ../../nbs/26_analysis.check.ipynb #2fef9c14
 def _near(data: RetrievalData, embed: Callable, good: dict, pairs: int) -> list[tuple[Where, Where, float]]:
     "The nearest pairs across the sets, nearest first."
     ids = {name: [i for other, i in good if other == name] for name in data.sets}
@@ -107,10 +163,10 @@ def _near(data: RetrievalData, embed: Callable, good: dict, pairs: int) -> list[
             similarity, nearest = neighbours(E[later], E[earlier], 1)
             for i, (j, cosine) in enumerate(zip(nearest[:, 0], similarity[:, 0])):
                 found.append(((earlier, ids[earlier][int(j)]), (later, ids[later][i]), float(cosine)))
-    found = [pair for pair in found if good[pair[0]][0] != good[pair[1]][0]]
+    found = [pair for pair in found if good[pair[0]].pixels != good[pair[1]].pixels]
     return sorted(found, key=lambda pair: -pair[2])[:pairs]
 
-# %% ../../nbs/26_analysis.check.ipynb #bf225e1d
+# %% ../../nbs/26_analysis.check.ipynb #60f994a8
 def check_data(
     data: RetrievalData,
     embed: Callable[[ImageSet], torch.Tensor] | None = None,  # to look for near copies; None to leave that out
@@ -119,17 +175,30 @@ def check_data(
     progress: str | None = None,  # text of a progress bar
 ) -> DataCheck:
     "Decode every image once and look for what makes figures wrong."
-    everything = [(name, i) for name, images in data.sets.items() for i in range(len(images))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = pool.map(lambda where: _look(data.sets[where[0]], where[1]), everything)
-        facts = dict(zip(tqdm(everything, desc=progress, leave=False, disable=progress is None), looks))
+    facts = _facts(data, progress)
     good = {where: fact for where, fact in facts.items() if not isinstance(fact, str)}
     groups = defaultdict(list)
-    for where, (pixels, _, _) in good.items(): groups[pixels].append(where)
+    for where, fact in good.items(): groups[fact.pixels].append(where)
+    names = {name for images in data.sets.values() for name in images.classes}
     return DataCheck(
         data, classes={name: _class_sizes(images) for name, images in data.sets.items()},
         broken=[(*where, fact) for where, fact in facts.items() if isinstance(fact, str)],
         same=[group for group in groups.values() if len(group) > 1],
         near=[] if embed is None else _near(data, embed, good, pairs),
-        grey=[where for where, (_, grey, _) in good.items() if grey],
-        tiny=[where for where, (_, _, shorter) in good.items() if shorter < side], side=side)
+        grey=[where for where, fact in good.items() if fact.grey],
+        tiny=[where for where, fact in good.items() if fact.shorter < side], side=side,
+        flat=[where for where, fact in good.items() if fact.flat], twins=twin_names(names))
+
+def _facts(data: RetrievalData, progress: str | None) -> dict[Where, str | _Look]:
+    "A look at each image: at files from several threads, at anything else one after another."
+    everything = [(name, i) for name, images in data.sets.items() for i in range(len(images))]
+    files = [where for where in everything if is_file(data.sets[where[0]], where[1])]
+    others = [where for where in everything if not is_file(data.sets[where[0]], where[1])]
+    def look(where: Where) -> str | _Look: return _look(data.sets[where[0]], where[1])
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(
+            total=len(everything), desc=progress, leave=False, disable=progress is None) as bar:
+        facts = {}
+        for where, fact in zip(files + others, itertools.chain(pool.map(look, files), map(look, others))):
+            facts[where] = fact
+            bar.update()
+    return {where: facts[where] for where in everything}

@@ -38,7 +38,7 @@ def _section(title: str, groups: list[list[str]], most: int) -> str:
     more = f"<p>and {len(groups) - most:,} more</p>" if len(groups) > most else ""
     return f"<h2>{title}</h2>{rows}{more}"
 
-# %% ../../nbs/37_widgets.check.ipynb #e07cc39b
+# %% ../../nbs/37_widgets.check.ipynb #e41740f5
 @patch
 def page(
     self: DataCheck,
@@ -52,6 +52,8 @@ def page(
         _section("In more than one set", [group(places) for places in self.across], most),
         _section("Nearest pairs across the sets", pairs, most),
         _section("Copies inside a set", [group(places) for places in inside], most),
+        _section("Under different classes of one set", [group(places) for places in self.mislabelled], most),
+        _section("Flat", [group([where]) for where in self.flat], most),
         _section("Tiny", [group([where]) for where in self.tiny], most),
         _section("Without colour", [group([where]) for where in self.grey], most)]
     name = html.escape(self.data.name)
