@@ -473,3 +473,96 @@ def test_signals_are_put_back(tmp_path):
     shell("settings")
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert sys.unraisablehook is hook
+
+
+# -- images of one's own ------------------------------------------------------------------------------------------
+
+def train(data, out, *words):
+    "The words of a run without epochs, the lines that it says, and its settings."
+    code, text, err = shell("train", "folder", "--backbone", "bundled", "epochs=0", "--data", data, "--out", out, *words)
+    assert code == 0, err
+    return text, err
+
+def test_classes_to_test_on_by_a_file_of_names(photos, tmp_path):
+    names = tmp_path/"test.txt"
+    names.write_text("class 01\n\nclass 07\n", encoding="utf-8")
+    text, _ = train(photos, tmp_path/"r", "--split", names)
+    assert "tests on 2 others (class 01 to class 07)" in text
+    names.write_text("class 1\n", encoding="utf-8")
+    line = answer("train", "folder", "--data", photos, "--out", tmp_path/"x", "--split", names)
+    assert "'class 1'" in line and "did you mean 'class" in line
+    names.write_bytes(b"\xff\xfe\xff")
+    assert "UTF-8" in answer("train", "folder", "--data", photos, "--out", tmp_path/"x", "--split", names)
+
+def test_shares_and_all(photos, tmp_path):
+    assert "trains on 7 classes" in train(photos, tmp_path/"a", "--split", "70%")[0]
+    text, _ = train(photos, tmp_path/"b", "--split", "all")
+    assert "all 10 classes train; there is no test set" in text
+    line = answer("evaluate", tmp_path/"b", "--data", photos, "--split", "all")
+    assert "there are no test classes to measure on" in line
+    assert "report needs test classes" in answer("report", tmp_path/"b", "--data", photos, "--split", "all")
+
+def test_a_closed_set_by_its_word(photos, tmp_path):
+    both = tmp_path/"both"
+    for i, place in enumerate(sorted(photos.rglob("*.png"))):
+        to = both/("train" if i % 2 else "test")/place.parent.name
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place, to)
+    assert "--closed-set" in answer("train", "folder", "--data", both, "--out", tmp_path/"r")
+    text, _ = train(both, tmp_path/"r", "--closed-set")
+    assert "closed set: the same classes are trained on and tested" in text
+
+def test_tables_of_any_suffix_and_missing_labels(photos, tmp_path):
+    paths = sorted(photos.rglob("*.png"))
+    for name, sep in (("t.CSV", ","), ("t.tsv", "\t"), ("t.txt", ";")):
+        rows = [f"{p}{sep}{p.parent.name}" for p in paths] + [f"{paths[0]}{sep}"]*(name == "t.CSV")
+        (tmp_path/name).write_text("\n".join([f"path{sep}label", *rows]), encoding="utf-8")
+        (photos/name).write_text("\n".join([f"path{sep}label", *(r.replace(f"{photos}/", "") for r in rows)]))
+        words = ("--missing", "drop") if name == "t.CSV" else ()
+        try: text, _ = train(photos/name, tmp_path/name[-3:], *words)
+        finally: (photos/name).unlink()
+        assert "train" in text and "class 00 to class 04" in text
+    (photos/"t.csv").write_text(f"path,label\n{paths[0].relative_to(photos)},\n")
+    try: assert "--missing drop" in answer("train", "folder", "--data", photos/"t.csv", "--out", tmp_path/"x")
+    finally: (photos/"t.csv").unlink()
+
+def test_options_that_mean_nothing_are_refused(photos, tmp_path):
+    (tmp_path/"t.csv").write_text("path,label\n")
+    for words, says in ([("--missing", "drop"), "--missing: this is for tables"],
+                        [("--parts", "all"), "--parts 'all': write merge"]):
+        assert says in answer("train", "folder", "--data", photos, "--out", tmp_path/"r", *words)
+    line = answer("train", "folder", "--data", tmp_path/"t.csv", "--out", tmp_path/"r", "--depth", "2")
+    assert "--depth: this is for folders" in line
+
+def test_parts_of_a_folder(photos, tmp_path):
+    for name, classes in (("old", range(5)), ("new", range(5, 10))):
+        for c in classes: shutil.copytree(photos/f"class {c:02}", tmp_path/"data"/name/f"class {c:02}")
+    text, _ = train(tmp_path/"data", tmp_path/"r", "--parts", "train=old,test=new")
+    assert "trains on 5 classes (class 00 to class 04), tests on 5 others" in text
+
+def test_more_epochs(run, photos, tmp_path):
+    out = tmp_path/"more"
+    shutil.copytree(run, out)
+    code, text, err = shell("train", *TINY, "--data", photos, "--out", out, "--more-epochs", 2)
+    assert code == 0 and "nothing is trained" not in text, err
+    assert len((out/"history.jsonl").read_text().splitlines()) == 3
+
+def test_training_starts_from_another_run(run, photos, tmp_path):
+    words = ("train", *TINY, "--data", photos, "--weights", run)
+    code, _, err = shell(*words, "--out", tmp_path/"next")
+    assert code == 0, err
+
+def test_a_gallery_is_brought_up_to_date(run, photos, tmp_path):
+    images, gallery = tmp_path/"images", tmp_path/"gallery"
+    shutil.copytree(photos, images)
+    assert shell("index", run, images, "--out", gallery, "--exclude", "class 09/*")[0] == 0
+    count = len(list(images.rglob("*.png"))) - len(list((images/"class 09").iterdir()))
+    gone = sorted((images/"class 00").iterdir())[0]
+    shutil.copy(gone, images/"class 00"/"copy.png")
+    sorted((images/"class 01").iterdir())[0].unlink()
+    code, text, err = shell("update", gallery)
+    assert code == 0 and "1 added" in text and "1 removed" in text and f"Gallery({count} images" in text, (text, err)
+    rows = json.loads(shell("search", gallery, gone, "-k", 2, "--exclude-self", "--json")[1])["hits"]
+    assert rows[0]["path"] != str(gone) and rows[0]["similarity"] < 1 - 1e-4
+    assert "2 copies" in shell("search", gallery, gone, "-k", 2, "--fold")[1]
+    assert "there is no folder" in answer("update", gallery, tmp_path/"nowhere")

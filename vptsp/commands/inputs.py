@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vptsp.data import RetrievalData
     from vptsp.model import Model
 
-# %% ../../nbs/38d_commands.inputs.ipynb #19a38a5d
+# %% ../../nbs/38d_commands.inputs.ipynb #06763770
 def split_of(
     text: str,                       # of --split
 ) -> float | str | Collection[str]:  # as readers take it: a share, "all", or names of test classes
@@ -40,7 +40,7 @@ def split_of(
 
 def _names_in(path: Path) -> list[str]:
     "The names in a text file, one a line."
-    from vptsp.tables import read_lines
+    from vptsp.lists import read_lines
     names = list(dict.fromkeys(line.strip() for line in read_lines(path)))
     if not names:
         message = f"--split {str(path)!r} holds no name: one class to test on a line."
