@@ -86,6 +86,8 @@ def test_an_index_column_and_notes_are_passed_over(folder):
     ("a0.png,a\nb0.png,b\n", "expected a header with the columns path and label, but found 'a0.png', 'a'"),
     ("path,label,Label \na0.png,a,b\n", "the column label stands in the header 2 times"),
     ("path;label,split\na0.png;a,train\n", "expected a header"),
+    ('"path,label"\n"a0.png,a"\n', "in one field: take away the quotes around whole lines"),
+    ('{"path": "a0.png"}\n', "but found '{\"path\": \"a0.png\"}'"),
     (lines() + "path,label\n", "line 20: the header stands here again"),
     (lines() + "a0.png\n", "line 20: 1 field, but the header has 2 columns"),
     (lines() + "\n\na0.png,\n", "line 22: path and label must both be there, but the label is ''"),
@@ -181,8 +183,9 @@ def test_missing_labels(folder, word):
     text = lines(label=lambda n: word if n[0] == "b" else n[0])
     refused(folder, text, "line 5: path and label must both be there, but the label is .* 3 of 18 rows")
     assert counted(read(folder, text, missing="drop")[0]) == {c: 3 for c in "acdef"}
-    assert len(counted(read(folder, text, missing="keep")[0])) == 6
+    assert read(folder, text, missing="keep", split=[word.strip('"')])[0].counts()["query"] == (3, 1)
     refused(folder, lines(), "missing = 'no'", missing="no")
+    refused(folder, lines(label=lambda n: word), "no row has a label", missing="drop")
 
 
 def test_minus_one_is_missing_where_nothing_else_is_negative(folder):

@@ -99,7 +99,7 @@ def missing_labels(
     unknown = _means_unknown(list(values))
     return [i for i, value in enumerate(values) if _is_missing(value) or (unknown and value in (-1, "-1"))]
 
-# %% ../nbs/01d_labels.ipynb #4c26c728
+# %% ../nbs/01d_labels.ipynb #b2029ece
 def _check_values(values: list, what: str) -> None:
     "That each can be compared with each. Raises `LabelError` for lists, and for numbers beside texts that spell them."
     for i, value in enumerate(values):
@@ -118,6 +118,7 @@ def _check_values(values: list, what: str) -> None:
 
 def _can_be_hashed(value: Any) -> bool:
     if isinstance(value, torch.Tensor): return False   # its hash says nothing of its content
+    if type(value).__hash__ is object.__hash__ and not _is_missing(value): return False   # like nothing but itself
     try: hash(value)
     except TypeError: return False
     return True

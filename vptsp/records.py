@@ -56,7 +56,7 @@ def _in_words(error: str, first: int, last: int) -> str:
         return f"line {first}: a quote is opened that is not closed before line {last}, where {text}."
     return f"line {first}: {error}."
 
-# %% ../nbs/03b_records.ipynb #6ea1ef86
+# %% ../nbs/03b_records.ipynb #da874327
 def _column(name: object) -> str:
     "The name of a column as it is compared."
     return clean_text(unicodedata.normalize("NFKC", str(name)).replace("\ufeff", "")).casefold()
@@ -72,6 +72,8 @@ def _check_columns(name: str, header: Sequence[object]) -> None:
         raise DataError(message)
     if {"path", "label"} <= set(columns): return
     found = ", ".join(repr(printable(column, 30)) for column in header[:8]) or "nothing"
+    parts = {_column(part) for part in re.split("[,;\t|]", str(header[0]))} if len(header) == 1 else set()
+    if {"path", "label"} <= parts: found += " in one field: take away the quotes around whole lines"
     message = f"{name}: expected a header with the columns path and label, but found {found}."
     raise DataError(message)
 
@@ -81,7 +83,7 @@ def _delimiter(text: str, name: str) -> tuple[str, int]:
     headers = {}
     for delimiter in (told[1],) if told else _delimiters:
         try: headers[delimiter] = next((r.fields for r in _records(text, delimiter) if not told or r.first > 1), [])
-        except csv.Error as e: headers[delimiter] = [str(e)]
+        except csv.Error: headers[delimiter] = [text.lstrip().partition("\n")[0]]
     delimiter = max(headers, key=lambda d: (len({"path", "label"} & set(map(_column, headers[d]))), len(headers[d])))
     if not any(headers.values()):
         message = f"{name} is empty: expected a header with the columns path and label."
@@ -89,7 +91,7 @@ def _delimiter(text: str, name: str) -> tuple[str, int]:
     _check_columns(name, headers[delimiter])
     return delimiter, 1 if told else 0
 
-# %% ../nbs/03b_records.ipynb #64f7b615
+# %% ../nbs/03b_records.ipynb #68de9028
 class TableRow(NamedTuple):
     "A row of a table."
     place: str                # for messages
@@ -149,7 +151,8 @@ def _stray_quote(written: str, record: _Record, columns: Sequence[str]) -> str:
     for column, field in zip(columns, record.fields):
         if column not in _used or '"' not in field: continue
         doubled = field.replace('"', '""')
-        if not re.search(f'"[ \t]*{re.escape(doubled)}[ \t]*"', written): return f"{record.place}: the {column} {field!r}"
+        if re.search(f'"[ \t]*{re.escape(doubled)}[ \t]*"', written): continue
+        return f"{record.place}: the {column} {printable(field, 60)!r}"
     return ""
 
 def _say_delimiter(path: Path, name: str, delimiter: str) -> None:

@@ -59,7 +59,7 @@ def _text(row: TableRow, column: str) -> str:
         raise DataError(message)
     return str(value) if column == "path" else clean_text(str(value))
 
-# %% ../nbs/03d_tables.ipynb #b4b829c0
+# %% ../nbs/03d_tables.ipynb #e25b5d2b
 def _say_split(name: str, rows: Sequence[TableRow]) -> None:
     "Warn of a column that says what is for what under another name."
     for column in like_split:
@@ -79,6 +79,9 @@ def _part(row: TableRow) -> str:
 def _entries(rows: Sequence[TableRow], root: Path, missing: str, name: str, parted: bool) -> list[tuple[Entry, str]]:
     "Each image once, and its super-class."
     names, kept = _labels(name, rows, missing)
+    if not kept:
+        message = f"{name}: no row has a label."
+        raise LabelError(message)
     def entry(row: TableRow, class_name: str) -> Entry:
         part = _part(row) if parted else ""
         return entry_of(row.place, root, _text(row, "path"), class_name, part)
