@@ -19,11 +19,12 @@ from vptsp.analysis.check import check_data
 from vptsp.benchmarks import load_emoji
 from vptsp.config import Config
 from vptsp.data import RetrievalData
-from vptsp.files import DataError
+from vptsp.files import DataError, kept_array
 from vptsp.identity import can_be_read_apart, file_hashes, index_path, sets_hash, twin_names
 from vptsp.images import ImageSet
 from vptsp.loaders import eval_loader
 from vptsp.readers import from_folder, from_pairs
+from vptsp.widgets.base import sprite
 
 
 @pytest.fixture(autouse=True)
@@ -427,3 +428,32 @@ def test_flat_images_and_wrong_labels_are_named():
     assert any(line.startswith("2 images are flat") for line in found.lines())
     assert found.mislabelled == [[("train", 3), ("train", 4)]]
     assert any(line.startswith("the same picture under different classes") for line in found.lines())
+
+
+# ---- arrays that are kept
+
+def test_a_kept_array_that_is_damaged_or_cannot_be_kept(tmp_path):
+    made = []
+    def squares():
+        made.append(1)
+        return np.arange(4)**2
+    kept_array(tmp_path, ("squares",), squares)
+    file, = tmp_path.iterdir()
+    for content in (b"", file.read_bytes()[:-5], b"no array"):
+        file.write_bytes(content)
+        assert kept_array(tmp_path, ("squares",), squares).tolist() == [0, 1, 4, 9]
+    assert len(made) == 4 and kept_array(tmp_path, ("squares",), squares).tolist() == [0, 1, 4, 9] and len(made) == 4
+    (tmp_path/"no folder").write_text("")
+    assert kept_array(tmp_path/"no folder", ("squares",), squares).tolist() == [0, 1, 4, 9]
+    assert sorted(tmp_path.iterdir()) == sorted([file, tmp_path/"no folder"])
+
+
+def test_thumbnails_of_a_sequence_are_made_by_one_thread(tmp_path):
+    dataset = Alone()
+    images = from_pairs(dataset).train
+    class Shown:
+        sha256 = "alone"
+        def __len__(self): return len(images)
+        def place(self, i): return images, i
+    sprite(Shown(), 8, progress=None)
+    assert dataset.threads == {threading.get_ident()}

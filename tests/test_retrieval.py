@@ -10,8 +10,10 @@ from vptsp.benchmarks import load_emoji
 from vptsp.config import Config
 from vptsp.embedding import embed_images, embed_readable
 from vptsp.files import DataError
+from vptsp.listing import Ledger, image_tree
 from vptsp.model import Model, build_model
-from vptsp.retrieval import Gallery, GalleryError, _images_of, _walk, fingerprint
+from vptsp.retrieval import Gallery, GalleryError, fingerprint
+from vptsp.sources import images_of
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,11 @@ def photos(tmp_path, emoji):
 def gallery(frozen, photos): return Gallery.build(frozen, photos, progress=None)
 
 def test_which_images_a_folder_has(photos, emoji):
-    found, root = _images_of(photos)
+    found, root = images_of(photos)
     assert len(found) == len(emoji) + 1 and root == photos        # the broken one, no junk, the link not followed
-    assert sorted(_images_of(list(found.sources))[0].sources) == sorted(found.sources)
-    assert _images_of(["/x/a/x.png", "/x/b/c/y.png"])[1] == Path("/x")
-    assert _images_of(emoji)[1] is None
+    assert sorted(images_of(list(found.sources))[0].sources) == sorted(found.sources)
+    assert images_of(["/x/a/x.png", "/x/b/c/y.png"])[1] == Path("/x")
+    assert images_of(emoji)[1] is None
 
 def test_what_no_gallery_is_made_of(tmp_path, frozen):
     (tmp_path/"empty").mkdir()
@@ -56,7 +58,7 @@ def test_what_no_gallery_is_made_of(tmp_path, frozen):
         with pytest.raises(GalleryError, match=says): Gallery.build(frozen, source, progress=None)
 
 def test_neither_batches_nor_workers_change_embeddings(frozen, photos, emoji):
-    files = [*_walk(photos), photos/"gone.png"]
+    files = [*image_tree(photos, Ledger()), photos/"gone.png"]
     E, broken = embed_readable(frozen, files, batch_size=50)
     other, again = embed_readable(frozen, files, batch_size=7, workers=1)
     assert torch.allclose(E, other, atol=1e-5) and broken == again and len(E) == len(emoji)

@@ -12,7 +12,7 @@ import tarfile
 import types
 import warnings
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 
 import numpy as np
 import pytest
@@ -263,7 +263,8 @@ def test_openai_and_openclip(tmp_path, prefix):
     shape = dict(pre_norm=True, act_layer="quick_gelu")
     weights = weights_of(made(**shape))
     held = {prefix + name: t for name, t in undone(weights, OPENAI).items()}
-    held[f"{prefix}class_embedding"], held[f"{prefix}positional_embedding"] = weights["cls_token"][0, 0], weights["pos_embed"][0]
+    held[f"{prefix}class_embedding"] = weights["cls_token"][0, 0]
+    held[f"{prefix}positional_embedding"] = weights["pos_embed"][0]
     assert {f"{prefix}conv1.weight", f"{prefix}transformer.resblocks.1.attn.in_proj_weight", f"{prefix}ln_pre.bias",
             f"{prefix}transformer.resblocks.0.mlp.c_proj.bias"} <= held.keys()
     held |= {f"{prefix}proj": torch.ones(12, 3), "text_projection": torch.ones(3, 3),
@@ -291,12 +292,14 @@ def test_siglip_with_its_pooling_head(tmp_path):
 def test_torchvision_and_mmpretrain(sd, tmp_path):
     torchvision = [(r"^blocks\.(\d+)\.", r"encoder.layers.encoder_layer_\1."), (r"^cls_token", "class_token"),
                    (r"^pos_embed", "encoder.pos_embedding"), (r"^patch_embed\.proj", "conv_proj"),
-                   (r"^norm\.", "encoder.ln."), (r"\.norm([12])\.", r".ln_\1."), (r"\.attn\.proj\.", ".self_attention.out_proj."),
-                   (r"\.attn\.qkv\.", ".self_attention.in_proj_"), (r"\.mlp\.fc1\.", ".mlp.0."), (r"\.mlp\.fc2\.", ".mlp.3.")]
+                   (r"^norm\.", "encoder.ln."), (r"\.norm([12])\.", r".ln_\1."),
+                   (r"\.attn\.proj\.", ".self_attention.out_proj."), (r"\.attn\.qkv\.", ".self_attention.in_proj_"),
+                   (r"\.mlp\.fc1\.", ".mlp.0."), (r"\.mlp\.fc2\.", ".mlp.3.")]
     assert same(loads(undone(sd, torchvision) | {"heads.head.weight": torch.ones(2, 12)}, tmp_path), sd)
     mm = [(r"^blocks\.(\d+)\.", r"layers.\1."), (r"^patch_embed\.proj", "patch_embed.projection"), (r"^norm\.", "ln1."),
           (r"\.norm([12])\.", r".ln\1."), (r"\.mlp\.fc1\.", ".ffn.layers.0.0."), (r"\.mlp\.fc2\.", ".ffn.layers.1.")]
-    held = {f"backbone.{name}": t for name, t in undone(sd, mm).items()} | {"head.layers.head.weight": torch.ones(2, 12)}
+    held = {f"backbone.{name}": t for name, t in undone(sd, mm).items()}
+    held["head.layers.head.weight"] = torch.ones(2, 12)
     assert same(loads({"state_dict": held, "meta": {}}, tmp_path), sd)
 
 
@@ -360,7 +363,8 @@ def test_nothing_in_a_file_is_run(sd, tmp_path):
 def test_records_beside_the_tensors_are_harmless(sd, tmp_path):
     before = set(torch.serialization.get_safe_globals())
     args = argparse.Namespace(lr=.1, out=pathlib.Path("runs"), when=datetime.datetime(2026, 1, 1), size=np.int64(3),
-                              mean=np.array([.5, .5]), more=types.SimpleNamespace(a=1), seen={1, 2}, order=OrderedDict())
+                              mean=np.array([.5, .5]), more=types.SimpleNamespace(a=1), seen={1, 2},
+                              order=OrderedDict(), counts=defaultdict(int, a=1), last=deque([1., 2.], 5))
     held = {"model": sd, "args": args, "best": np.float64(.5), "dtype": np.dtype("float32"), "epoch": 7}
     assert same(loads(held, tmp_path), sd)
     torch.save(held, tmp_path/"old.pth", _use_new_zipfile_serialization=False)
@@ -373,14 +377,18 @@ def test_records_beside_the_tensors_are_harmless(sd, tmp_path):
 
 def test_configurations_of_other_libraries(sd, tmp_path, monkeypatch):
     for where, name in (("omegaconf.dictconfig", "DictConfig"), ("yacs.config", "CfgNode"),
-                        ("pytorch_lightning.utilities.parsing", "AttributeDict"), ("mmengine.config.config", "ConfigDict")):
-        kind = type(name, (dict,), {"__module__": where})
+                        ("pytorch_lightning.utilities.parsing", "AttributeDict"),
+                        ("mmengine.config.config", "ConfigDict")):
+        kind = type(name, (object if "omegaconf" in where else dict,), {"__module__": where})
+        config = kind()
+        vars(config)["_lr"] = 1
+        if isinstance(config, dict): config.update(lr=1, sizes=[1, 2])
         with monkeypatch.context() as patched:
             for depth in range(1, where.count(".") + 2):
                 part = ".".join(where.split(".")[:depth])
                 patched.setitem(sys.modules, part, types.ModuleType(part))
             setattr(sys.modules[where], name, kind)
-            torch.save({"state_dict": sd, "config": kind(lr=1)}, tmp_path/"w.pth")
+            torch.save({"state_dict": sd, "config": config}, tmp_path/"w.pth")
         vit = made(1)
         load_weights(vit, tmp_path/"w.pth")
         assert same(weights_of(vit), sd)
@@ -406,7 +414,8 @@ def archive(kind):
     (b"", "it is empty; fetch it again"), (b"PK", "it ends after 2 bytes"),
     (b"<!DOCTYPE html><html><title>Sign in</title>", "a web page"), (b"\n  <html lang=en>  ......", "a web page"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS.*git lfs pull"),
-    (b'{"error": "Repository not found"}', "text that begins with"), (b"Access to model x is restricted.", "Access to model"),
+    (b'{"error": "Repository not found"}', "text that begins with"),
+    (b"Access to model x is restricted.", "Access to model"),
     (b"\x1f\x8b" + bytes(99), "gzip; unpack"), (archive("tar"), "a tar archive; unpack"),
     (archive("zip"), "a zip archive of folder/readme.txt; unpack"), (b"\x89HDF\r\n\x1a\n" + bytes(99), "Keras"),
     (b"\x08\x07\x12\x07pytorch\x1a\x051.13:" + bytes(99), "an ONNX model"), (b"GGUF" + bytes(99), "GGUF"),
@@ -438,7 +447,8 @@ def test_torchscript(tmp_path):
         torch.jit.script(Program()).save(str(tmp_path/"w.pt"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(BackboneError, match="TorchScript archive.*torch.jit.load"): load_weights(made(), tmp_path/"w.pt")
+        with pytest.raises(BackboneError, match="TorchScript archive.*torch.jit.load"):
+            load_weights(made(), tmp_path/"w.pt")
 
 
 def test_places_that_are_no_file(tmp_path):
@@ -451,18 +461,20 @@ def test_places_that_are_no_file(tmp_path):
     (tmp_path/"empty").mkdir()
     (tmp_path/"ours").mkdir()
     (tmp_path/"ours"/"vit.pth").write_bytes(b"x")
-    for place, says in (("run", "the folder of a run.*Run.load"), ("gallery", "is a gallery"), ("nowhere.pth", "is not there"),
-                        ("empty", "no file in it is weights"), ("ours", "give one of its files, for instance '.*vit.pth'"),
+    for place, says in (("run", "the folder of a run.*Run.load"), ("gallery", "is a gallery"),
+                        ("nowhere.pth", "is not there"), ("empty", "no file in it is weights"),
+                        ("ours", "give one of its files, for instance '.*vit.pth'"),
                         ("tuned", "a tuned model of vptsp, whose folder Model.load takes")):
         with pytest.raises(BackboneError, match=says): load_weights(made(), tmp_path/place)
-    with pytest.raises(BackboneError, match="download the file first"): load_weights(made(), "https://example.org/w.pth")
+    with pytest.raises(BackboneError, match="download the file first"): load_weights(made(), "https://x.org/w.pth")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path/"pipe")
         with pytest.raises(BackboneError, match="is no regular file"): load_weights(made(), tmp_path/"pipe")
 
 
-@pytest.mark.parametrize("held, says", [([1, 2], "it is a list"), (torch.zeros(3), "it is a Tensor"), ({}, "it is a dict"),
-                                        ({"epoch": 1, "args": None}, "a dict of 'epoch', 'args'"), (None, "a NoneType")])
+@pytest.mark.parametrize("held, says", [
+    ([1, 2], "it is a list"), (torch.zeros(3), "it is a Tensor"), ({}, "it is a dict"), (None, "a NoneType"),
+    ({"epoch": 1, "args": None}, "a dict of 'epoch', 'args'")])
 def test_no_tensors_by_name(tmp_path, held, says): refused(held, tmp_path, says)
 
 
@@ -479,7 +491,8 @@ def test_numbers_that_are_none(sd, tmp_path):
 
 
 @pytest.mark.parametrize("change, says", [
-    (lambda t: t.int(), "norm.weight is torch.int32"), (lambda t: t.to(torch.complex64), "norm.weight is torch.complex64"),
+    (lambda t: t.int(), "norm.weight is torch.int32"),
+    (lambda t: t.to(torch.complex64), "norm.weight is torch.complex64"),
     (lambda t: t.to_sparse(), "norm.weight is sparse"),
     (lambda t: torch.quantize_per_tensor(t, .1, 0, torch.qint8), "norm.weight is quantised")])
 def test_tensors_of_another_kind(sd, tmp_path, change, says):
@@ -492,9 +505,11 @@ def test_another_architecture_is_named(sd, tmp_path):
     says = refused(sd, tmp_path, "does not fit this backbone: blocks.2.norm1.weight is missing", depth=3)
     assert "looks like a vision transformer of 2 blocks, width 12, patches of 8 px, by the names of timm" in says
     assert "this backbone is a vision transformer of 3 blocks, width 12" in says
-    refused(sd, tmp_path, r"patch_embed.proj.weight is \(12, 3, 8, 8\), not \(12, 3, 4, 4\)", patch_size=4)   # not stretched
-    theirs = {f"module.{k}": t for k, t in timm.create_model("vit_tiny_patch16_224", num_classes=3).state_dict().items()}
-    assert "Backbones of timm with this shape: vit_tiny_patch16_224" in refused(theirs, tmp_path, "12 blocks, width 192")
+    other = r"patch_embed.proj.weight is \(12, 3, 8, 8\), not \(12, 3, 4, 4\)"
+    refused(sd, tmp_path, other, patch_size=4)                                                       # not stretched
+    tiny = timm.create_model("vit_tiny_patch16_224", num_classes=3).state_dict()
+    says = refused({f"module.{k}": t for k, t in tiny.items()}, tmp_path, "12 blocks, width 192")
+    assert "Backbones of timm with this shape: vit_tiny_patch16_224" in says
     resnet = {"conv1.weight": torch.ones(3), "layer1.0.conv1.weight": torch.ones(3)}
     refused({"model": resnet}, tmp_path, "looks like a ResNet|it is a ResNet")
     refused({"a.b": torch.ones(3), "\x1b[31mc": torch.ones(2)}, tmp_path, "its tensors are called 'a.b'")
@@ -508,7 +523,7 @@ def test_missing_and_further_tensors(sd, tmp_path):
 
 
 def test_the_norm_of_average_pooling(sd, tmp_path):
-    pooled = {k.replace("norm.", "fc_norm.") if k.startswith("norm.") else k: t for k, t in sd.items()}   # MAE, fine-tuned
+    pooled = {re.sub("^norm", "fc_norm", k): t for k, t in sd.items()}                               # MAE, fine-tuned
     refused(pooled, tmp_path, "norm.weight is missing.*last norm is fc_norm.*global_pool='avg'.*pool='avg'")
     assert same(loads(pooled, tmp_path, global_pool="avg"), pooled)
     refused(sd, tmp_path, "fc_norm.weight is missing.*last norm is norm.*global_pool='token'", global_pool="avg")
@@ -517,7 +532,7 @@ def test_the_norm_of_average_pooling(sd, tmp_path):
 # image_size
 
 @pytest.mark.parametrize("name, size, says", [
-    ("vit_small_patch16_224", 230, "image_size = 230 is no multiple of this backbone's patches of 16 px.*take 224 or 240"),
+    ("vit_small_patch16_224", 230, "size = 230 is no multiple of this backbone's patches of 16 px.*224 or 240"),
     ("vit_small_patch14_dinov2", 224 - 10, "patches of 14 px.*take 210 or 224"),
     ("vit_base_patch32_224", 20, "take 32"),
 ])
@@ -529,4 +544,5 @@ def test_image_sizes_that_are_no_multiple(name, size, says):
 
 def test_image_size_with_a_given_module():
     cfg = Config.load("cub200_small", embed_dim=12, image_size=20, resize=20)
-    with pytest.raises(BackboneError, match="take 16 or 24"): build_model(cfg, 3, backbone=VisionTransformer(**SMALL))
+    with pytest.raises(BackboneError, match="take 16 or 24"):
+        build_model(cfg, 3, backbone=VisionTransformer(**SMALL))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Callback', 'Progress', 'watcher', 'Stopped', 'interruptible']
 
-# %% ../nbs/15_callbacks.ipynb #577606e4
+# %% ../nbs/15_callbacks.ipynb #c48b8790
 import importlib
 import sys
 from collections.abc import Callable
@@ -14,6 +14,8 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
+
+from .files import printable
 
 # %% ../nbs/15_callbacks.ipynb #c80abb58
 class Callback:
@@ -44,7 +46,7 @@ class Callback:
     ) -> None:
         "At the end, however it came."
 
-# %% ../nbs/15_callbacks.ipynb #ebec85e2
+# %% ../nbs/15_callbacks.ipynb #ae834190
 def _epoch_words(line: dict, epochs: int, frozen: dict) -> str:
     "An epoch in one line."
     words = f"epoch {line['epoch']}/{epochs}, loss {line['loss']:.3f}"
@@ -65,9 +67,9 @@ class Progress(Callback):
     def fit_start(self, trainer: Any) -> None:
         t = trainer
         if t.steps and not t.epoch and not self.name:  # runs side by side, by name, see the same batches
-            tqdm.write(f"{t.data.name}: {t.loader.batch_sampler.coverage()}")
-        self.bar = tqdm(total=t.cfg.epochs*t.steps, initial=t.step, desc=self.name or t.data.name, unit="step",
-                        leave=False)
+            tqdm.write(f"{printable(t.data.name)}: {t.loader.batch_sampler.coverage()}")
+        name = printable(self.name or t.data.name)
+        self.bar = tqdm(total=t.cfg.epochs*t.steps, initial=t.step, desc=name, unit="step", leave=False)
 
     def step_end(self, trainer: Any, loss: Any) -> None:
         self.bar.update()

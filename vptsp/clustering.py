@@ -5,16 +5,25 @@
 # %% auto #0
 __all__ = ['Labels', 'pairwise_f1', 'kmeans', 'clustering_metrics']
 
-# %% ../nbs/13b_clustering.ipynb #a5af702f
+# %% ../nbs/13b_clustering.ipynb #035ac215
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from .labels import LabelError, number_labels
+from .precision import without_common
 from .search import MetricsError, Vectors, as_embeddings, installed_faiss
 
-# %% ../nbs/13b_clustering.ipynb #5164f017
-Labels = Sequence[int] | torch.Tensor | np.ndarray
+# %% ../nbs/13b_clustering.ipynb #743bcae0
+Labels = Sequence[Any] | torch.Tensor | np.ndarray
+
+def _numbers(labels: Labels, missing: str, what: str) -> tuple[np.ndarray, np.ndarray]:
+    "Labels as numbers from 0, and which images have one. Raises `MetricsError`."
+    try: read = number_labels(labels, missing=missing, what=what)
+    except LabelError as e: raise MetricsError(str(e)) from None
+    return read.numbers[0].numpy(), read.kept[0].numpy()
 
 def _pairs(sizes: np.ndarray) -> int:
     "Pairs within groups of these sizes."
@@ -24,26 +33,31 @@ def pairwise_f1(
     labels: Labels,     # (n,)
     clusters: Labels,   # (n,)
 ) -> float:
-    "F1 of `same cluster` as a guess at `same class`, over all pairs."
-    _, classes = np.unique(np.asarray(labels), return_inverse=True)
-    _, groups = np.unique(np.asarray(clusters), return_inverse=True)
+    "F1 of `same cluster` as a guess at `same class`, over all pairs. Raises `MetricsError` for unequal numbers."
+    (classes, _), (groups, _) = _numbers(labels, "refuse", "labels"), _numbers(clusters, "keep", "clusters")
+    if len(classes) != len(groups) or not len(groups):
+        message = f"{len(classes)} labels but {len(groups)} clusters: one of each is needed for every image."
+        raise MetricsError(message)
     both = classes.astype(np.int64)*(groups.max() + 1) + groups
     right = _pairs(np.unique(both, return_counts=True)[1])
     return float(2*right/max(_pairs(np.bincount(classes)) + _pairs(np.bincount(groups)), 1))
 
-# %% ../nbs/13b_clustering.ipynb #157315eb
+# %% ../nbs/13b_clustering.ipynb #f2f48b8e
 def kmeans(
     embeddings: Vectors,   # (n, e)
     k: int,                # clusters
     seed: int = 0,
 ) -> np.ndarray:           # cluster of each, (n,)
     "k-means of faiss where it is installed, of scikit-learn elsewhere; 20 iterations."
-    x = as_embeddings(embeddings, "embeddings").cpu().numpy()
+    x = without_common(as_embeddings(embeddings, "embeddings")).cpu().numpy()
+    if not 1 <= k <= len(x):
+        message = f"k = {k} clusters of {len(x)} images: choose between 1 and {len(x)}."
+        raise MetricsError(message)
     faiss = installed_faiss()
     if faiss is None:
         from sklearn.cluster import KMeans
         return KMeans(k, n_init=1, max_iter=20, random_state=seed).fit_predict(x)
-    x = np.ascontiguousarray(x)
+    x = np.ascontiguousarray(x, dtype=np.float32)
     run = faiss.Kmeans(x.shape[1], k, niter=20, seed=seed + 1, min_points_per_centroid=1, max_points_per_centroid=10**9)
     run.train(x)
     return run.index.search(x, 1)[1][:, 0]
@@ -53,14 +67,17 @@ def clustering_metrics(
     labels: Labels,                   # (n,)
     clusters: Labels | None = None,   # (n,); None to run k-means
     seed: int = 0,                    # of k-means
+    missing: str = "refuse",          # labels: `refuse`, `drop`, or `keep` as a class
 ) -> dict[str, float]:                # NMI, AMI, F1
-    "Agreement of clusters and classes."
+    "Agreement of clusters and classes. Raises `MetricsError` for labels of another number, or a missing one."
     from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
-    y = np.asarray(torch.as_tensor(labels).cpu())
-    if len(y) != len(embeddings):
-        message = f"{len(embeddings)} embeddings but {len(y)} labels."
+    y, kept = _numbers(labels, missing, "labels")
+    if len(labels) != len(embeddings):
+        message = f"{len(embeddings)} embeddings but {len(labels)} labels."
         raise MetricsError(message)
-    if clusters is None: clusters = kmeans(embeddings, len(np.unique(y)), seed)
+    if clusters is not None: clusters = _numbers(clusters, "keep", "clusters")[0]
+    if clusters is None: clusters = kmeans(as_embeddings(embeddings, "embeddings")[kept], len(np.unique(y)), seed)
+    elif len(clusters) == len(labels): clusters = clusters[kept]
     return {
         "NMI": float(normalized_mutual_info_score(y, clusters)),
         "AMI": float(adjusted_mutual_info_score(y, clusters)),

@@ -83,7 +83,7 @@ class _ContentHash:
 
     def __set__(self, data, value: str) -> None: data._given, data._computed = value, ""
 
-# %% ../nbs/03_data.ipynb #73f69074
+# %% ../nbs/03_data.ipynb #1f810f87
 @dataclass
 class RetrievalData:
     "A benchmark. Raises `DataError` for a class that is both in `train` and in another set, or an image in two sets."
@@ -123,7 +123,7 @@ class RetrievalData:
         if not self.has_test: sizes += "; no test set"
         if alone := len(self.unanswerable()):
             sizes += f"; {alone:,} queries have no other image of their class to find and are not counted"
-        return f"RetrievalData({self.name}: {sizes})"
+        return f"RetrievalData({printable(self.name)}: {sizes})"
 
     def holdout(
         self,

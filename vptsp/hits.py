@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Searched', 'Hits']
 
-# %% ../nbs/16a_hits.ipynb #c384e807
+# %% ../nbs/16a_hits.ipynb #e3aa2640
 import html
 import io
 from dataclasses import dataclass
@@ -19,15 +19,17 @@ from PIL import Image
 
 from .data import ImageSet
 from .files import DataError, printable
+from .marks import Mark, file_state
 from .pictures import data_uri, picture_name, png, tile_row
 
-# %% ../nbs/16a_hits.ipynb #cc65f0ad
+# %% ../nbs/16a_hits.ipynb #12994cc1
 class Searched(Protocol):
     "What hits need of a gallery."
     names: list[str]           # of its images
     labels: list[str] | None   # their classes, if they are known
     images: ImageSet
     root: Path | None          # folder of the images; None if they are no files
+    marks: list[Mark | None]   # what their files were
 
 class _Tile(NamedTuple):
     "One picture of a row."
@@ -35,6 +37,7 @@ class _Tile(NamedTuple):
     name: str
     label: str = ""
     similarity: float | None = None   # None for the query
+    note: str = ""               # on its file, and on its copies
 
 def _pixels(images: ImageSet, i: int, side: int) -> np.ndarray:
     "A thumbnail; grey where the image was moved or deleted since."
@@ -43,7 +46,7 @@ def _pixels(images: ImageSet, i: int, side: int) -> np.ndarray:
     except DataError:
         return np.full((side, side, 3), 160, np.uint8)
 
-# %% ../nbs/16a_hits.ipynb #0470e9b4
+# %% ../nbs/16a_hits.ipynb #b58891d0
 _figure_style = "margin:0;width:8em;font-size:.8em;line-height:1.3;overflow-wrap:anywhere;"
 _query_style = "padding-right:.6em;border-right:2px solid currentColor"
 
@@ -52,8 +55,9 @@ def _tile_html(tile: _Tile) -> str:
     style, caption = _figure_style + _query_style, name
     if tile.similarity is not None:
         style = _figure_style
+        note = f"<br><i>{html.escape(tile.note)}</i>" if tile.note else ""
         caption = (f"<b>{tile.similarity:.3f}</b> {label}<br>"
-                   f"<span style='opacity:.75'>{name.replace('/', '/<wbr>')}</span>")
+                   f"<span style='opacity:.75'>{name.replace('/', '/<wbr>')}</span>{note}")
     source = data_uri(Image.fromarray(tile.pixels), quality=80)
     return (f"<figure style='{style}'><img src='{source}' alt='{label or name}' style='width:100%;margin:0'>"
             f"<figcaption>{caption}</figcaption></figure>")
@@ -62,9 +66,10 @@ def _tile_note(tile: _Tile) -> str:
     "The lines under a tile of the picture."
     if tile.similarity is None: return picture_name(tile.name, 16)
     names = [tile.label] if tile.label else Path(tile.name).parts[-2:]
+    if tile.note: names = [*names[-1:], tile.note]
     return "\n".join([f"{tile.similarity:.3f}", *(picture_name(name, 16) for name in names)])
 
-# %% ../nbs/16a_hits.ipynb #2f9ab38d
+# %% ../nbs/16a_hits.ipynb #d32e4ab0
 @dataclass(repr=False)
 class Hits:
     "The nearest images of one query, nearest first."
@@ -72,6 +77,7 @@ class Hits:
     similarity: torch.Tensor       # cosine, (k,)
     gallery: Searched              # a `Gallery`
     query: ImageSet | None = None  # the one image that was asked with; None for an embedding
+    copies: list[int] | None = None   # images with the content of each hit, where they were folded into one
 
     @property
     def names(self) -> list[str]:
@@ -90,12 +96,20 @@ class Hits:
         labels = self.gallery.labels
         return labels and [labels[i] for i in self.ids.tolist()]
 
+    @property
+    def states(self) -> list[str]:
+        "`gone` or `changed` for a hit whose file is not what was embedded; else empty."
+        if self.gallery.root is None: return [""]*len(self.ids)
+        return [file_state(path, self.gallery.marks[i]) for path, i in zip(self.paths, self.ids.tolist())]
+
     def rows(
         self,
-    ) -> list[dict]:  # `path`, `similarity`, and `label` if known
+    ) -> list[dict]:  # `path`, `similarity`; where they say something `label`, `file` (gone, changed), `copies`
         "For JSON."
         rows = [{"path": printable(p), "similarity": s} for p, s in zip(self.paths, self.similarity.tolist())]
         for row, label in zip(rows, self.labels or []): row["label"] = printable(label)
+        for row, state in zip(rows, self.states): row |= {"file": state} if state else {}
+        for row, number in zip(rows, self.copies or []): row["copies"] = number
         return rows
 
     def static(
@@ -108,16 +122,25 @@ class Hits:
     def _tiles(self, side: int) -> list[_Tile]:
         g, labels = self.gallery, self.labels or [""]*len(self.ids)
         tiles = [_Tile(_pixels(self.query, 0, side), "query")] if self.query else []
-        for i, label, s in zip(self.ids.tolist(), labels, self.similarity.tolist()):
-            tiles.append(_Tile(_pixels(g.images, i, side), printable(g.names[i]), printable(label), s))
+        for i, label, s, note in zip(self.ids.tolist(), labels, self.similarity.tolist(), _notes(self)):
+            tiles.append(_Tile(_pixels(g.images, i, side), printable(g.names[i]), printable(label), s, note))
         return tiles
 
-# %% ../nbs/16a_hits.ipynb #7524c7af
+_in_words = {"gone": "no longer there", "changed": "changed since"}
+
+def _notes(hits: Hits) -> list[str]:
+    "On each hit, what is to be said of its file and its copies."
+    copies = hits.copies or [1]*len(hits.ids)
+    return ["; ".join(filter(None, [_in_words.get(state, ""), f"{n} of this content" if n > 1 else ""]))
+            for state, n in zip(hits.states, copies)]
+
+# %% ../nbs/16a_hits.ipynb #f1ea45ac
 @patch
 def __repr__(self: Hits) -> str:
     labels = self.labels or [""]*len(self.ids)
-    rows = zip(self.similarity.tolist(), self.names, labels)
-    return "\n".join(f"{s:.3f}  {printable(name)}  {printable(label)}".rstrip() for s, name, label in rows)
+    rows = zip(self.similarity.tolist(), self.names, labels, _notes(self))
+    return "\n".join(f"{s:.3f}  {printable(name)}  {printable(label)}".rstrip() + f"  ({note})"*bool(note)
+                     for s, name, label, note in rows)
 
 @patch
 def _repr_html_(self: Hits) -> str:

@@ -113,13 +113,14 @@ def _parts(items: Sequence, n: int) -> Iterator[Sequence]:
     "So many at a time, with a bar if it takes long."
     for first in tqdm(range(0, len(items), n), desc="hashing", leave=False, delay=5): yield items[first:first + n]
 
-# %% ../nbs/02c_identity.ipynb #3e944d93
+# %% ../nbs/02c_identity.ipynb #f68b13f4
 def is_file(
     images: ImageSet,
     i: int,     # number of an image
 ) -> bool:
     "Whether the image is a file of its own, that may be opened from any thread."
-    return images.sheet is None and isinstance(images.sources[i], (str, os.PathLike))
+    if not isinstance(images, ImageSet) or images.sheet is not None: return False
+    return isinstance(images.sources[i], (str, os.PathLike))
 
 def pixel_hash(image: Image.Image) -> bytes:
     "sha256 of the pixels and the shape of a picture."

@@ -183,7 +183,7 @@ class _Loader(DataLoader):
                 out /= self.std
             yield floats, labels
 
-# %% ../nbs/06_loaders.ipynb #01cd0e6a
+# %% ../nbs/06_loaders.ipynb #daf9aa13
 def train_loader(
     images: ImageSet,
     cfg: Config,
@@ -206,4 +206,4 @@ def eval_loader(
 ) -> DataLoader:            # of (images (b, 3, s, s), labels (b,))
     "All images in their order under the test transform."
     return _Loader(images, eval_transform(cfg, mean, std), mean, std, batch_size=batch_size or cfg.batch_size,
-                   num_workers=_workers(images, cfg))
+                   num_workers=_workers(images, cfg), generator=torch.Generator())   # or it draws from everybody's

@@ -25,7 +25,7 @@ from .backbone import BackboneError, check_vit
 from .files import bundled_folder, checked_file, printable
 from .tensors import misfits
 from .weights_files import _called, _one_line, read_weights, weights_file
-from .weights_names import Found, backbones, looks_like, parted, in_words, timm_names
+from .weights_names import Found, backbones, in_words, looks_like, parted, timm_names
 
 # %% ../nbs/07b_pretrained.ipynb #e5b02eee
 def bundled_vit(

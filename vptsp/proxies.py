@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['Made', 'Groups', 'group_by_class', 'register_accumulator', 'MeanAccumulator', 'GRUAccumulator', 'Proxies',
-           'SemanticProxies']
+           'SemanticProxies', 'class_labels', 'full_precision']
 
-# %% ../nbs/09_proxies.ipynb #297bcf00
+# %% ../nbs/09_proxies.ipynb #e5e58306
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -163,7 +164,7 @@ class Proxies(NamedTuple):
     batch: torch.Tensor    # of the batch's classes, (g, e)
     classes: torch.Tensor  # which those are, in order of first appearance, (g,)
 
-# %% ../nbs/09_proxies.ipynb #5e445640
+# %% ../nbs/09_proxies.ipynb #ddfd2e4e
 class SemanticProxies(nn.Module):
     "Memory and bias of every class. Without an accumulator, the bias alone: ordinary learned proxies."
     bias: nn.Parameter     # learned vectors, (c, e)
@@ -192,9 +193,10 @@ class SemanticProxies(nn.Module):
         classes, class_index, occurrence = group_by_class(self.check(labels)) if groups is None else groups
         if self.accumulator is None: return Proxies(self.bias, self.bias[classes], classes)
 
-        memory, rows = self.memory, self.memory[classes]
+        memory = _apart(self.memory) if self.training else self.memory
+        rows = memory[classes]
         if semantic is not None:
-            rows = self.accumulator(semantic.float(), class_index, occurrence, rows)
+            rows = self.accumulator(semantic.to(rows.dtype), class_index, occurrence, rows)
             memory = F.normalize(memory.index_copy(0, classes, rows.to(memory.dtype)), dim=1)
             if self.training: self.memory.copy_(memory.detach())
         batch = F.normalize(self._mixed(self.bias[classes], rows), dim=1)
@@ -210,7 +212,7 @@ class SemanticProxies(nn.Module):
         "Proxies of all classes as they stand, without gradient."
         return self.bias.detach() if self.accumulator is None else self._mixed(self.bias, self.memory)
 
-    def check(self, labels: torch.Tensor) -> torch.Tensor: return _class_numbers(labels, len(self.bias))
+    def check(self, labels: Any) -> torch.Tensor: return _class_numbers(labels, len(self.bias), self.bias.device)
 
     @torch.no_grad()
     def start_at(
@@ -219,20 +221,51 @@ class SemanticProxies(nn.Module):
         labels: torch.Tensor,      # (n,)
     ) -> None:
         "Start memory and bias at the class means. Classes without an image keep their start."
+        labels = self.check(labels)
         total = torch.zeros_like(self.memory).index_add(0, labels, embeddings.to(self.memory))
         present = torch.bincount(labels, minlength=len(total)) > 0
         self.memory[present] = F.normalize(total[present], dim=1)
         self.bias[present] = self.memory[present]
 
-# %% ../nbs/09_proxies.ipynb #7cc0c88c
-def _class_numbers(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+# %% ../nbs/09_proxies.ipynb #0a8fef7b
+@torch.compiler.disable
+def _copied(memory: torch.Tensor) -> torch.Tensor: return memory.clone()
+
+def _apart(memory: torch.Tensor) -> torch.Tensor:
+    "The memory as this step finds it, whatever is written to it until the backward pass."
+    return _copied(memory) if torch.compiler.is_compiling() else memory
+
+# %% ../nbs/09_proxies.ipynb #c5e5c87e
+def class_labels(
+    labels: Any,                          # of a batch: tensor, array or list, (b,) or (b, 1)
+    device: torch.device | None = None,   # to which a list or an array goes
+) -> torch.Tensor:                        # (b,), whole numbers as int64
+    "Labels of a batch as a tensor. Raises `ValueError` for what is no number, or no number an image."
+    try: read = labels if torch.is_tensor(labels) else torch.as_tensor(np.asarray(labels), device=device)
+    except (TypeError, ValueError, RuntimeError): read = None
+    if read is None:
+        message = (f"labels must be whole numbers, one an image; got {type(labels).__name__}. Names are numbered by "
+                   "vptsp.labels.number_labels.")
+        raise ValueError(message)
+    if read.ndim == 2 and read.shape[1] == 1: read = read[:, 0]
+    if read.ndim != 1:
+        message = f"labels must be whole numbers, one an image; got {read.dtype} of shape {tuple(read.shape)}."
+        raise ValueError(message)
+    return read if read.is_floating_point() or read.is_complex() or read.dtype == torch.bool else read.long()
+
+def full_precision(x: torch.Tensor) -> torch.Tensor:
+    "In 32 bits, or in 64 if x has them."
+    return x if x.dtype == torch.float64 else x.float()
+
+def _class_numbers(labels: Any, num_classes: int, device: torch.device | None = None) -> torch.Tensor:
     "The labels as int64. Raises `ValueError` for labels that are no class numbers."
-    message = None
-    if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
-        message = f"labels must be whole numbers, one an image; got {labels.dtype} of shape {tuple(labels.shape)}."
-    elif len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        bad = labels[(labels < 0) | (labels >= num_classes)][0].item()
+    read, message = class_labels(labels, device), None
+    if read.dtype != torch.int64:
+        message = f"labels must be whole numbers, one an image; got {read.dtype} of shape {tuple(read.shape)}."
+    elif len(read) and not 0 <= int(read.min()) <= int(read.max()) < num_classes:
+        place = int(((read < 0) | (read >= num_classes)).nonzero()[0, 0])
+        bad = labels[place].item() if torch.is_tensor(labels) else labels[place]
         message = (f"label {bad} is none of the {num_classes} training classes (0 to {num_classes - 1}): build the "
                    "model with num_classes above the largest label, or number the labels from 0.")
     if message: raise ValueError(message)
-    return labels.long()
+    return read

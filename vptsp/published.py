@@ -49,7 +49,7 @@ def is_published(
     described = (set(value) <= {"desc", "value"} for value in settings.values() if isinstance(value, dict) and value)
     return bool(_theirs_only & set(settings)) or any(described)
 
-# %% ../nbs/01c_published.ipynb #41d3fc67
+# %% ../nbs/01c_published.ipynb #7e009f72
 def _flag(theirs: dict, key: str, where: str, default: bool = False) -> bool:
     value = theirs.pop(key, default)
     if isinstance(value, bool): return value
@@ -76,7 +76,7 @@ def _adapter(theirs: dict, where: str) -> str:
 
 def _loss(theirs: dict, where: str) -> str:
     mode = theirs.pop("loss_oproxy_mode", "anchor")
-    if mode in ("anchor", "nca"): return f"proxy_{mode}"
+    if mode in ("anchor", "nca"): return {"anchor": "proxy_anchor", "nca": "proxy_nca_published"}[mode]
     message = f"{where}: loss_oproxy_mode = {mode!r}: this must be anchor or nca."
     raise ConfigError(message)
 

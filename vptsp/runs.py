@@ -6,7 +6,7 @@
 __all__ = ['definitions', 'measured_on', 'measure', 'measure_frozen', 'write_history', 'read_history', 'write_checkpoint',
            'read_checkpoint', 'take_up', 'Run']
 
-# %% ../nbs/15a_runs.ipynb #cd2ad13e
+# %% ../nbs/15a_runs.ipynb #3552b4fe
 import html
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ from .benchmarks import ks_of
 from .config import Config
 from .data import RetrievalData
 from .embedding import embed_all, embed_images
-from .files import DataError, replacing, write_text
+from .files import DataError, printable, replacing, write_text
 from .images import ImageSet
 from .metrics import average_precision, rank, retrieval_metrics
 from .model import Model, current_names
@@ -157,7 +157,7 @@ def take_up(
     if model.class_prompts is not None and model.cfg.bank:
         model.class_prompts.state = {tuple(name.split(".")): t for name, t in _of(tensors, "bank.").items()}
 
-# %% ../nbs/15a_runs.ipynb #4ea514eb
+# %% ../nbs/15a_runs.ipynb #1465e55e
 @dataclass(repr=False)
 class Run:
     "What `fit` gives: the trained model, the figures, and a line an epoch."
@@ -211,11 +211,11 @@ class Run:
         words = [f"{name} {d['R@1']:.3f}" for name, d in (("R@1", m), ("frozen", m["frozen"])) if "R@1" in d]
         if not words: words.append("nothing measured")
         if "stopped" in m: words.append(f"stopped {m['stopped']}")
-        return f"Run({m['data']}: {', '.join(words)})"
+        return f"Run({printable(m['data'])}: {', '.join(words)})"
 
     def _repr_html_(self) -> str: return _table(self.metrics)
 
-# %% ../nbs/15a_runs.ipynb #65e779fc
+# %% ../nbs/15a_runs.ipynb #fa42a57a
 def _row(tag: str, cells: list[str]) -> str:
     return "<tr>" + "".join(f"<{tag}>{c}</{tag}>" for c in cells) + "</tr>"
 
@@ -224,7 +224,7 @@ def _table(m: dict) -> str:
     both = {**m["frozen"], **m}
     names = [k for k in both if k.startswith(("R@", "MAP@")) and isinstance(both[k], float)]
     on = m["measured on"] if names else f"measured on {m['measured on']}"
-    caption = (f"{html.escape(str(m['data']))}, {on}, seed {m['seed']}: "
+    caption = (f"{html.escape(printable(m['data']))}, {on}, seed {m['seed']}: "
                f"{sum(m['trainable'].values()):,} trainable parameters")
     if "stopped" in m: caption += f"; stopped {m['stopped']}"
     if not names: return f"<p>{caption}</p>"

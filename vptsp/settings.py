@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['accumulators', 'losses', 'Settings', 'embedding_settings']
 
-# %% ../nbs/01b_settings.ipynb #6f7fa5fe
+# %% ../nbs/01b_settings.ipynb #f6566c48
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from .loss_names import checked_arguments, checked_loss
 from .registry import ConfigError, Registry, nearest
 from .yaml12 import plain_value
 
-# %% ../nbs/01b_settings.ipynb #f5509151
+# %% ../nbs/01b_settings.ipynb #5ce17aa0
 # name -> make(embed_dim, cfg), which gives a module; see `vptsp.proxies`
 accumulators: Registry = Registry("accumulator", "vptsp.proxies", "gru_relu gru mix")
 # name -> make(cfg), which gives a module; see `vptsp.losses`
-losses: Registry = Registry("loss", "vptsp.losses", "proxy_anchor proxy_nca norm_softmax")
+losses: Registry = Registry("loss", "vptsp.losses", "proxy_anchor proxy_nca_published proxy_nca_paper norm_softmax")
 
 # %% ../nbs/01b_settings.ipynb #485f0d69
 def _setting(
@@ -31,6 +32,10 @@ def _setting(
 ) -> Any:
     "A field with its meaning and its range."
     return field(default=default, metadata=dict(doc=doc, choices=choices, low=low, high=high, embedding=embedding))
+
+def _arguments(doc: str) -> Any:
+    "A field for arguments by name; None for none."
+    return field(default=None, hash=False, metadata=_setting(None, doc).metadata)
 
 @dataclass(frozen=True)
 class _Images:
@@ -101,11 +106,15 @@ class _Proxies(_Prompts):
     proxy_init: str = _setting("random", "start of bias and memory: random (published), or the class means of the "
                                "untuned embeddings", ("random", "class_mean"))
 
-# %% ../nbs/01b_settings.ipynb #8b1e1300
+# %% ../nbs/01b_settings.ipynb #d102d6a5
 @dataclass(frozen=True)
 class _Loss(_Proxies):
-    loss: str = _setting("proxy_anchor", "proxy_anchor or proxy_nca (published forms), norm_softmax, one of your own, "
-                         "or a pair loss of pytorch-metric-learning by its name")
+    loss: str = _setting("proxy_anchor", "proxy_anchor or proxy_nca_published (published forms), proxy_nca_paper, "
+                         "norm_softmax, one of your own, or a pair loss of pytorch-metric-learning by its name")
+    loss_args: dict = _arguments("arguments of the loss that have no setting, by name, such as {margin: 0.2}")
+    miner: str = _setting("none", "which pairs a pair loss sees: all, or those that a miner of pytorch-metric-learning "
+                          "picks, by its name")
+    miner_args: dict = _arguments("arguments of the miner, by name")
     proxy_data_range: str = _setting("both_all", "proxies the loss sees: of all classes, or of the batch's classes",
                                      ("both_all", "in_batch"))
     positive_reduction: str = _setting("all", "what ProxyAnchor's positive term is divided by: all proxies "
@@ -154,7 +163,7 @@ class Settings(_OtherTuning):
         for conflict, message in _conflicts(self):
             if conflict: raise ConfigError(message)
 
-# %% ../nbs/01b_settings.ipynb #e06346a0
+# %% ../nbs/01b_settings.ipynb #0b4cba19
 _expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 def _refusal(f: Field, value: Any, must_be: str, hint: str = "") -> ConfigError:
@@ -164,10 +173,12 @@ def _refusal(f: Field, value: Any, must_be: str, hint: str = "") -> ConfigError:
 def _checked(f: Field, value: Any) -> Any:
     "The value of field `f` in its own type, or a ConfigError."
     choices, sort = f.metadata["choices"], f.type
+    if sort is dict: return checked_arguments(f.name, value)
     if choices is not None: return _checked_choice(f, value, choices)
     if sort in (int, float): return _checked_number(f, value)
     if sort is bool and isinstance(value, str): value = {"true": True, "false": False}.get(value.lower(), value)
-    if sort is str and isinstance(value, str): return str(value)                      # numpy's text too
+    if sort is str and isinstance(value, str):                                        # numpy's text too
+        return checked_loss(str(value), losses) if f.name == "loss" else str(value)
     if type(value) is not sort:
         in_quotes = sort is str and isinstance(value, (int, float))
         raise _refusal(f, value, _expected[sort], " Put it in quotes." if in_quotes else "")
@@ -203,7 +214,7 @@ def _checked_number(f: Field, value: Any) -> int | float:
         raise _refusal(f, number, f"at least {low}" if high is None else f"between {low} and {high}")
     return number
 
-# %% ../nbs/01b_settings.ipynb #afc76efc
+# %% ../nbs/01b_settings.ipynb #0c5156cd
 def _conflicts(s: Settings) -> Iterator[tuple[bool, str]]:
     "What cannot be together: whether it is so here, and the sentence that says it."
     yield s.batch_size % s.samples_per_class != 0, (
@@ -214,6 +225,9 @@ def _conflicts(s: Settings) -> Iterator[tuple[bool, str]]:
     yield not s.head and s.head_init != "xavier", f"head_init = {s.head_init!r} needs head = True."
     yield s.positive_reduction == "present" and s.loss != "proxy_anchor", (
         f"positive_reduction = 'present' belongs to loss = 'proxy_anchor'; loss = {s.loss!r} has no such choice.")
+    yield s.miner != "none" and s.loss in losses, (
+        f"miner = {s.miner!r} picks pairs for a pair loss of pytorch-metric-learning; loss = {s.loss!r} takes all.")
+    yield s.miner == "none" and bool(s.miner_args), f"miner_args = {s.miner_args} needs a miner."
     yield from _proxy_conflicts(s)
 
 def _proxy_conflicts(s: Settings) -> Iterator[tuple[bool, str]]:

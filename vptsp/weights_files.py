@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Record', 'weights_file', 'read_weights']
 
-# %% ../nbs/07aa_weights_files.ipynb #78301b84
+# %% ../nbs/07aa_weights_files.ipynb #ab60d469
 import json
 import pickle
 import pickletools
@@ -13,6 +13,8 @@ import re
 import struct
 import warnings
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,31 +60,41 @@ def _announced(head: bytes) -> tuple[str, str] | None:
         return f"text that begins with {printable(text[:60].decode('utf-8', 'replace').split(chr(10))[0])!r}", \
                "fetch the weights themselves"
 
-# %% ../nbs/07aa_weights_files.ipynb #132fac7c
+# %% ../nbs/07aa_weights_files.ipynb #22923508
 class Record:
     "Stands for what a checkpoint holds beside its tensors: made of anything, and keeps nothing."
     def __new__(cls, *_: object, **__: object) -> "Record": return object.__new__(cls)
     def __init__(self, *_: object, **__: object): pass
     def __setstate__(self, _: object) -> None: pass
-    def append(self, _: object) -> None: pass
-    def extend(self, _: object) -> None: pass
-    def update(self, *_: object) -> None: pass
-    def __setitem__(self, _: object, __: object) -> None: pass
-    def __hash__(self) -> int: return id(self)
+
+def _a_dict(*_: object) -> dict: return {}
+
+def _a_list(*_: object) -> list: return []
 
 _records = re.compile(r"""
     argparse\.Namespace | types\.SimpleNamespace | _?pathlib(\._local)?\.\w*Path | datetime\.\w+ | decimal\.Decimal
-    | collections\.(defaultdict|deque)
     | builtins\.(list|dict|tuple|frozenset|int|float|bool|str|bytes|object|slice|range)
     | fractions\.Fraction | copyreg\._reconstructor | uuid\.UUID | enum\.\w+ | typing\.\w+
     | numpy(\.\w+)*\.(scalar|dtype|ndarray|_reconstruct|_frombuffer|\w*DType|_pickle|float\d+|int\d+|uint\d+|bool_?)
-    | omegaconf(\.\w+)+ | (yacs\.config|fvcore\.common\.config|detectron2\.config\.config|\w+)\.CfgNode
-    | easydict\.EasyDict | addict(\.\w+)*\.Dict | munch\.Munch | ml_collections(\.\w+)+ | box(\.\w+)*\.Box
-    | (mmcv|mmengine)(\.\w+)*\.(ConfigDict|Config|HistoryBuffer)
-    | (pytorch_lightning|lightning|lightning_fabric)(\.\w+)*\.(AttributeDict|ModelCheckpoint|EarlyStopping)
+    | omegaconf(\.\w+)+ | ml_collections(\.\w+)+ | (mmcv|mmengine)(\.\w+)*\.(Config|HistoryBuffer)
+    | (pytorch_lightning|lightning|lightning_fabric)(\.\w+)*\.(ModelCheckpoint|EarlyStopping|\w*Enum|\w*Type)
     | torch\.torch_version\.TorchVersion | torch\.optim(\.\w+)+
     | torch\.distributed\.fsdp(\.\w+)* | transformers(\.\w+)*\.(TrainingArguments|IntervalStrategy|\w*Strategy|\w*Type)
 """, re.X)
+
+# these are dicts and a list with more methods, and are read as what they are
+_dicts = re.compile(r"""
+    (yacs\.config|fvcore\.common\.config|detectron2\.config\.config)\.CfgNode | easydict\.EasyDict
+    | addict(\.\w+)*\.Dict | munch(\.\w+)*\.Munch | box(\.\w+)*\.Box | (mmcv|mmengine)(\.\w+)*\.ConfigDict
+    | (pytorch_lightning|lightning|lightning_fabric)(\.\w+)*\.AttributeDict | transformers(\.\w+)*\.BatchFeature
+""", re.X)
+
+def _harmless(name: str) -> Any:
+    "What a name of the file stands for; None for one that is not read."
+    if name == "collections.defaultdict": return _a_dict
+    if name == "collections.deque": return _a_list
+    if _dicts.fullmatch(name): return OrderedDict
+    return Record if _records.fullmatch(name) else None
 
 _of_tensors = ("torch.", "collections.", "_codecs.", "builtins.set", "builtins.bytearray", "builtins.complex")
 
@@ -91,17 +103,18 @@ def _names_asked_for(file: BinaryIO, pickles: int) -> Iterator[str]:
     for _ in range(pickles):
         for code, text, _ in pickletools.genops(file):
             if code.name not in ("GLOBAL", "INST"): continue
-            name = ".".join(str(text).split(" ", 1))
-            yield name.replace("__builtin__.", "builtins.").replace("copy_reg.", "copyreg.")
+            module, name = str(text).split(" ", 1)
+            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))   # of Python 2
+            yield f"{module}.{name}"
 
-# %% ../nbs/07aa_weights_files.ipynb #53532ddb
+# %% ../nbs/07aa_weights_files.ipynb #6a569f5c
 def _tensors_of_torch(path: Path, in_zip: str | None) -> Any:
     "What `torch.save` wrote, by torch's reader of tensors alone. `in_zip` is the name of the pickle in a zip archive."
     if in_zip is None:
         with open(path, "rb") as file: asked = set(_names_asked_for(file, 5))       # the older format: five in a row
     else:
         with zipfile.ZipFile(path) as archive, archive.open(in_zip) as file: asked = set(_names_asked_for(file, 1))
-    records: list[Any] = [(Record, name) for name in asked if _records.fullmatch(name)]
+    records: list[Any] = [(_harmless(name), name) for name in asked if _harmless(name)]
     known = set(torch.serialization.get_safe_globals())
     with warnings.catch_warnings(), torch.serialization.safe_globals([r for r in records if r not in known]):
         warnings.simplefilter("ignore")
@@ -112,7 +125,7 @@ def _tensors_of_torch(path: Path, in_zip: str | None) -> Any:
 
 def _refused(path: Path, asked: set[str], e: Exception) -> BackboneError:
     "A pickle that asks for programs."
-    odd = sorted(name for name in asked if not _records.fullmatch(name) and not name.startswith(_of_tensors))
+    odd = sorted(name for name in asked if not _harmless(name) and not name.startswith(_of_tensors))
     name = printable(odd[0] if odd else _one_line(e))
     if any(name.startswith("torch.nn.modules.") for name in asked):
         message = (f"{_called(path)} cannot be read as weights: it holds a whole pickled module, and programs are not "

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pixel_embeddings', 'Comparison', 'compare', 'Case', 'data_of', 'retrieval_cases']
 
-# %% ../../nbs/25_analysis.compare.ipynb #b4a75027
+# %% ../../nbs/25_analysis.compare.ipynb #22a7c1b0
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ from ..callbacks import Progress
 from ..config import Config, methods
 from ..data import RetrievalData
 from ..embedding import embed_images
+from ..files import printable
 from ..images import ImageSet
 from ..metrics import rank, retrieval_metrics
 from ..runs import Run, definitions
@@ -42,7 +43,7 @@ def _pixel_metrics(data: RetrievalData) -> dict[str, float]:
     if data.gallery: gallery, gallery_labels = pixel_embeddings(data.gallery), data.gallery.labels
     return retrieval_metrics(pixel_embeddings(data.query), data.query.labels, gallery, gallery_labels, (1,))
 
-# %% ../../nbs/25_analysis.compare.ipynb #3d5eef4d
+# %% ../../nbs/25_analysis.compare.ipynb #d715e9e5
 class Comparison:
     "Rows of the table, and the runs behind them."
     def __init__(self, cfg: Config, data: RetrievalData):
@@ -85,9 +86,9 @@ class Comparison:
         return [(f"{self.title(r['method']):<22} R@1 {100*r['R@1']:5.1f}   MAP@R {100*r['MAP@R']:5.1f}   "
                  f"{r['trainable']:>9,} trained   {r['seconds']:6.1f} s") for r in self.rows]
 
-    def __repr__(self) -> str: return "\n".join([f"Comparison on {self.data.name}", *self.lines()])
+    def __repr__(self) -> str: return "\n".join([f"Comparison on {printable(self.data.name)}", *self.lines()])
 
-# %% ../../nbs/25_analysis.compare.ipynb #e7e16a3e
+# %% ../../nbs/25_analysis.compare.ipynb #2e2cb8b5
 def compare(
     cfg: Config,                      # that all methods share
     data: RetrievalData,
@@ -98,6 +99,7 @@ def compare(
     say: Callable[[str], object] = print,  # called with a line a row
 ) -> Comparison:
     "Measure pixels and the frozen backbone, then train and measure each method."
+    if cfg.full_scale or cfg.srgb: data = data.opened(cfg.full_scale or None, cfg.srgb or None)
     c = Comparison(cfg, data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data)
     def row(method, metrics, trainable, start):
         c.add(method, metrics, trainable, time.time() - start)

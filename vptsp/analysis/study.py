@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Snapshots', 'Study', 'study']
 
-# %% ../../nbs/22_analysis.study.ipynb #4661f531
+# %% ../../nbs/22_analysis.study.ipynb #59c4ea8e
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from .maps import umap_layout
 from ..callbacks import Callback
 from ..data import RetrievalData
 from ..embedding import embed_images
+from ..files import printable
 from ..images import ImageSet
 from ..metrics import evaluate
 from ..model import Model
@@ -78,7 +79,7 @@ class Snapshots(Callback):
     def _add(self, trainer: Any, epoch: int) -> None:
         self.stages.append(_stage(trainer.model, _pools(trainer.data, self.most), epoch))
 
-# %% ../../nbs/22_analysis.study.ipynb #36d99a44
+# %% ../../nbs/22_analysis.study.ipynb #2698e161
 @dataclass(repr=False)
 class Study:
     "A run, image by image. Made by `study`."
@@ -98,7 +99,7 @@ class Study:
     def __len__(self) -> int: return len(self.labels)
     def __repr__(self) -> str:
         epochs = ", ".join(str(s["epoch"]) for s in self.stages)
-        return f"Study({self.name}: {len(self):,} images of {len(self.classes):,} classes, epochs {epochs})"
+        return f"Study({printable(self.name)}: {len(self):,} images of {len(self.classes):,} classes, epochs {epochs})"
 
     def place(
         self,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['attention_payload', 'AttentionViewer']
 
-# %% ../../nbs/33_widgets.attention.ipynb #e0f766df
+# %% ../../nbs/33_widgets.attention.ipynb #c4de8876
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import traitlets
 from PIL import Image
 
 from ..analysis.attention import attention_arrays
+from ..files import printable
 from ..images import open_image
 from ..model import Model
 from ..pictures import PALETTE, colormap, data_uri, picture_name
@@ -81,10 +82,10 @@ def attention_payload(
              "units": {show: text.format(reader) for show, text in _UNITS.items()}, "images": images}
     return about, maps
 
-# %% ../../nbs/33_widgets.attention.ipynb #3790c4ae
+# %% ../../nbs/33_widgets.attention.ipynb #c4322b7f
 def _named_images(image) -> dict:
     "Name -> image, of one image, a list of them, or a dict."
-    if isinstance(image, Mapping): named = {str(name): im for name, im in image.items()}
+    if isinstance(image, Mapping): named = {printable(name): im for name, im in image.items()}
     elif isinstance(image, (list, tuple)): named = {f"image {i}": im for i, im in enumerate(image)}
     else: named = {"image": image}
     if named: return named

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/37_widgets.check.ipynb #426faf20
-import html
+# %% ../../nbs/37_widgets.check.ipynb #fe71ca1a
 from collections.abc import Sequence
 
 from fastcore.basics import patch
@@ -14,12 +13,12 @@ from PIL import Image
 
 from ..analysis.check import DataCheck, Where
 from ..pictures import data_uri
-from .base import style
+from .base import as_text, style
 
-# %% ../../nbs/37_widgets.check.ipynb #eb3fdbe6
+# %% ../../nbs/37_widgets.check.ipynb #049b2441
 def _list(lines: Sequence[str]) -> str:
     "Sentences as a list."
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+    return "<ul>" + "".join(f"<li>{as_text(line)}</li>" for line in lines) + "</ul>"
 
 @patch
 def _repr_html_(self: DataCheck) -> str: return _list(self.lines())
@@ -28,21 +27,23 @@ def _picture(found: DataCheck, where: Where, note: str = "") -> str:
     "A thumbnail over its name."
     name, i = where
     thumbnail = Image.fromarray(found.data.sets[name].thumbnails([i], 72)[0])
-    text = html.escape(found.name(where))
+    text = as_text(found.name(where))
     image = f'<img src="{data_uri(thumbnail, quality=75)}" alt="{text}">'
-    return f"<figure>{image}<figcaption>{text}{html.escape(note)}</figcaption></figure>"
+    return f"<figure>{image}<figcaption>{text}{as_text(note)}</figcaption></figure>"
 
 def _section(title: str, groups: list[list[str]], most: int) -> str:
-    "Groups of pictures, a row each."
-    rows = "".join(f"<div>{''.join(group)}</div>" for group in groups[:most]) or "<p>none</p>"
+    "Groups of pictures, side by side as far as the window is wide."
+    shown = "".join(f"<div>{''.join(group)}</div>" for group in groups[:most])
+    width = "single" if all(len(group) == 1 for group in groups) else "several"
+    rows = f'<section class="{width}">{shown}</section>' if groups else "<p>none</p>"
     more = f"<p>and {len(groups) - most:,} more</p>" if len(groups) > most else ""
     return f"<h2>{title}</h2>{rows}{more}"
 
-# %% ../../nbs/37_widgets.check.ipynb #e41740f5
+# %% ../../nbs/37_widgets.check.ipynb #f9b17551
 @patch
 def page(
     self: DataCheck,
-    most: int = 24,  # rows of pictures of each kind
+    most: int = 24,  # groups of pictures of each kind
 ) -> str:            # one HTML file
     "All of it with thumbnails, as one page that needs no network."
     def group(places): return [_picture(self, where) for where in places[:6]]
@@ -56,7 +57,7 @@ def page(
         _section("Flat", [group([where]) for where in self.flat], most),
         _section("Tiny", [group([where]) for where in self.tiny], most),
         _section("Without colour", [group([where]) for where in self.grey], most)]
-    name = html.escape(self.data.name)
+    name = as_text(self.data.name)
     verdict = "every image decodes, none is in two sets" if self.ok else "something is wrong"
     return ('<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{name}: data check</title><style>{style('check.css')}</style>"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['payload', 'Explorer']
 
-# %% ../../nbs/31_widgets.explorer.ipynb #55914f58
+# %% ../../nbs/31_widgets.explorer.ipynb #041f01d0
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 import traitlets
 
 from ..analysis.study import Study, study
+from ..files import printable
 from ..pictures import NONE, PALETTE, colormap, picture_name
 from ..runs import Run
 from .base import Widget, sprite
@@ -28,22 +29,24 @@ def _packed_places(places: np.ndarray, low: float, high: float) -> bytes:
     "Places between `low` and `high` as 16 bits each."
     return np.rint((places - low)/(high - low)*65535).astype(np.uint16).tobytes()
 
-# %% ../../nbs/31_widgets.explorer.ipynb #8d466c83
+# %% ../../nbs/31_widgets.explorer.ipynb #5279c992
 def _packed_column(study: Study, name: str, values: np.ndarray) -> dict:
     "A column as the browser colours by it: {name, names, values}, of numbers also their range."
-    if name == "class": return {"name": name, "names": study.classes, "values": study.labels.astype(np.int32).tobytes()}
+    if name == "class":
+        classes = [printable(c) for c in study.classes]
+        return {"name": name, "names": classes, "values": study.labels.astype(np.int32).tobytes()}
     sort = np.asarray(values).dtype.kind
     if sort == "f" or sort in "iu" and len(np.unique(values)) > 12:
         numbers = np.asarray(values, np.float32)
         finite = numbers[np.isfinite(numbers)]
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0., 1.)
         return {"name": name, "names": None, "low": low, "high": high, "values": numbers.tobytes()}
-    words = ["" if value is None else str(value) for value in values]
+    words = ["" if value is None else printable(value) for value in values]
     names = sorted(set(words) - {""})
     number = {word: i for i, word in enumerate(names)} | {"": -1}
     return {"name": name, "names": names, "values": np.array([number[w] for w in words], np.int32).tobytes()}
 
-# %% ../../nbs/31_widgets.explorer.ipynb #5b39ef4b
+# %% ../../nbs/31_widgets.explorer.ipynb #b3e014d7
 def payload(
     study: Study,
     maps: list[np.ndarray],            # of `Study.maps`
@@ -61,12 +64,13 @@ def payload(
                   near=near.tobytes(), wide=near.dtype.itemsize, worst=study.worst.astype(np.int32).tobytes())
     thumbnails = dict(zip(("sprite", "side", "across"), picture), tile=40)
     columns = [_packed_column(study, name, values) for name, values in study.columns.items()]
+    rates = [rate | {"name": printable(rate["name"])} for rate in study.rates]
     return dict(id=uuid.uuid4().hex[:8], n=n, epochs=[s["epoch"] for s in study.stages], **places,
                 proxied=study.proxied.tolist(), splits=list(study.pools), **images,
-                columns=columns, classes=study.rates, **thumbnails, alt=_alt(study))
+                columns=columns, classes=rates, **thumbnails, alt=_alt(study))
 
 def _alt(study: Study) -> str:
-    return (f"Map of {len(study):,} images of {len(study.classes):,} classes of {study.name} "
+    return (f"Map of {len(study):,} images of {len(study.classes):,} classes of {printable(study.name)} "
             f"and {len(study.proxied):,} proxies.")
 
 # %% ../../nbs/31_widgets.explorer.ipynb #790d10a6
@@ -114,7 +118,7 @@ def _draw_map(
     ax.axis("off")
     return figure
 
-# %% ../../nbs/31_widgets.explorer.ipynb #8401ea1c
+# %% ../../nbs/31_widgets.explorer.ipynb #89d199d4
 class Explorer(Widget):
     """Map of images and proxies.
     `selected` are the numbers of the chosen images (rows of `study`); setting it chooses them."""
@@ -179,7 +183,7 @@ class Explorer(Widget):
         return self.selected
 
     @property
-    def title(self) -> str: return f"{self.study.name}: map of embeddings and proxies"
+    def title(self) -> str: return f"{printable(self.study.name)}: map of embeddings and proxies"
     @property
     def alt(self) -> str: return _alt(self.study)
     def _figure(self) -> "Figure":

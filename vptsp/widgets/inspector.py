@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['inspector_payload', 'ProxyInspector']
 
-# %% ../../nbs/32_widgets.inspector.ipynb #0a746efc
+# %% ../../nbs/32_widgets.inspector.ipynb #87196064
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ import traitlets
 
 from ..analysis.proxies import ProxyFigures, proxy_figures
 from ..analysis.study import Study, study
+from ..files import printable
 from ..pictures import KINDS, picture_name, tile_row
 from ..runs import Run
 from .base import Widget, sprite
@@ -20,7 +21,7 @@ from .base import Widget, sprite
 if TYPE_CHECKING:  # matplotlib is imported by what draws with it
     from matplotlib.figure import Figure
 
-# %% ../../nbs/32_widgets.inspector.ipynb #8e920c70
+# %% ../../nbs/32_widgets.inspector.ipynb #1586905a
 def _table(
     figures: ProxyFigures,
 ) -> tuple[list[str], list[list]]:   # names of the columns, and a row a proxy
@@ -32,13 +33,13 @@ def _table(
     for c, images, own_rival_drift in zip(study.proxied, figures.members, numbers):
         right = [answer == "right" for answer in answers[images] if answer is not None]
         rate = float(np.mean(right)) if right else None
-        rows.append([study.classes[c], len(images), rate, *map(float, own_rival_drift)])
+        rows.append([printable(study.classes[c]), len(images), rate, *map(float, own_rival_drift)])
     if figures.blocks:
         names.append("prompt norm")
         for row, norm in zip(rows, figures.norms.mean(1)): row.append(float(norm))
     return names, rows
 
-# %% ../../nbs/32_widgets.inspector.ipynb #02a211c3
+# %% ../../nbs/32_widgets.inspector.ipynb #e5ce3e70
 def _class_page(
     figures: ProxyFigures,
     j: int,      # number of the proxy
@@ -57,7 +58,7 @@ def _class_page(
         more=max(0, len(images) - most),
         near={name: pairs(figures.near[name][j], figures.similarity[name][j]) for name in figures.near},
         rivals=pairs(figures.rivals[j], figures.rival_similarity[j]),
-        taken=[[name, count] for name, count in figures.taken[j][:8]],
+        taken=[[printable(name), count] for name, count in figures.taken[j][:8]],
         drift=curves(figures.drift),
         own=curves(figures.own),
         norms=figures.norms[j].tolist())
@@ -71,8 +72,8 @@ def inspector_payload(
     study = f.study
     columns, rows = _table(f)
     classes = [_class_page(f, j, row, most) for j, row in enumerate(rows)]
-    thumbnails = dict(zip(("sprite", "side", "across"), picture))
-    return dict(kinds=list(f.near), columns=columns, classes=classes, labels=study.labels.tolist(), names=study.classes,
+    thumbnails, names = dict(zip(("sprite", "side", "across"), picture)), [printable(c) for c in study.classes]
+    return dict(kinds=list(f.near), columns=columns, classes=classes, labels=study.labels.tolist(), names=names,
                 epochs=[s["epoch"] for s in study.stages], blocks=f.blocks, **thumbnails)
 
 # %% ../../nbs/32_widgets.inspector.ipynb #87bd7565
@@ -132,7 +133,7 @@ def _draw_page(
     figure.suptitle(f"{names[0]}; nearest rival {names[1]} ({cosine:.2f})", fontsize=10)
     return figure
 
-# %% ../../nbs/32_widgets.inspector.ipynb #5f14b02b
+# %% ../../nbs/32_widgets.inspector.ipynb #ceb30514
 class ProxyInspector(Widget):
     "A table of all proxies, and a page for each."
     entry = "inspector"
@@ -180,14 +181,14 @@ class ProxyInspector(Widget):
         return int(self.figures.rival_similarity[:, 0].argmax())
 
     @property
-    def title(self) -> str: return f"{self.figures.study.name}: proxies"
+    def title(self) -> str: return f"{printable(self.figures.study.name)}: proxies"
     @property
     def alt(self) -> str:
         classes = self.payload["classes"]
         page = classes[self._drawn_class()]
         rival, cosine = page["rivals"][0]
-        return (f"{len(classes):,} proxies of {self.figures.study.name}; the page of {page['name']}: its images, "
-                "those nearest to its proxy, drift in training, "
+        return (f"{len(classes):,} proxies of {printable(self.figures.study.name)}; the page of {page['name']}: "
+                "its images, those nearest to its proxy, drift in training, "
                 f"nearest rival {classes[rival]['name']} (cosine {cosine:.2f}).")
     def _figure(self) -> "Figure":
         return _draw_page(self.figures.study, self.payload, self._drawn_class())

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['picture', 'LiveWidget', 'Live']
 
-# %% ../../nbs/34_widgets.live.ipynb #0baaf69f
+# %% ../../nbs/34_widgets.live.ipynb #bd5ce071
 import re
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ from IPython.display import Image, display
 
 from ..analysis.curves import drift, duration, panels, time_left
 from ..callbacks import Callback
-from ..files import write_text
+from ..files import printable, write_text
 from ..pictures import png
 from .base import Widget, page, script, style
 
@@ -152,7 +152,7 @@ class Live(Callback):
 
     def _repr_mimebundle_(self, **kwargs): return self.widget._repr_mimebundle_(**kwargs)
 
-# %% ../../nbs/34_widgets.live.ipynb #536026fa
+# %% ../../nbs/34_widgets.live.ipynb #9ef736a1
 @patch
 def fit_prepare(self: Live, trainer: Any) -> None:
     self.begun, self.steps, self.stepping, self.measured = time.time(), 0, 0., []
@@ -162,7 +162,7 @@ def fit_prepare(self: Live, trainer: Any) -> None:
 @patch
 def fit_start(self: Live, trainer: Any) -> None:
     t = trainer
-    if t.steps and not t.step: print(f"{t.data.name}: {t.loader.batch_sampler.coverage()}")
+    if t.steps and not t.step: print(f"{printable(t.data.name)}: {t.loader.batch_sampler.coverage()}")
     if self.start is None and t.steps:
         proxies = t.model.proxies.current()
         self.watched = torch.arange(0, len(proxies), -(-len(proxies)//1000))  # a thousand classes at most

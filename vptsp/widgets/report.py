@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['report_page', 'demo']
 
-# %% ../../nbs/35_widgets.report.ipynb #64ba4d7c
+# %% ../../nbs/35_widgets.report.ipynb #548df672
 import html
 import json
 import time
@@ -25,19 +25,19 @@ from ..benchmarks import load_emoji
 from ..config import Config
 from ..data import RetrievalData
 from ..embedding import embed_images
-from ..files import DataError, moved, write_text
+from ..files import DataError, moved, printable, write_text
 from ..images import ImageSet
 from ..pictures import PALETTE, RIGHT, WRONG, data_uri
 from ..runs import Run
-from .base import page, script, sprite, style
+from .base import as_text, page, script, sprite, style
 from .explorer import payload
 
-# %% ../../nbs/35_widgets.report.ipynb #82c2bb50
+# %% ../../nbs/35_widgets.report.ipynb #11565e1a
 def _table_row(comparison: Comparison, row: dict, top: float) -> str:
     "A method's row, with a bar for its R@1."
     recall = f"<i style='width:{100*row['R@1']/top:.1f}%'></i><b>{100*row['R@1']:.1f}</b>"
     cells = [f"{100*row['MAP@R']:.1f}", f"{row['trainable']:,}", f"{row['seconds']:.0f}"]
-    return (f"<tr><td>{html.escape(comparison.title(row['method']))}</td><td class='bar'>{recall}</td>"
+    return (f"<tr><td>{as_text(comparison.title(row['method']))}</td><td class='bar'>{recall}</td>"
             + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
 
 def _table(comparison: Comparison) -> str:
@@ -51,7 +51,7 @@ def _table(comparison: Comparison) -> str:
 @patch
 def _repr_html_(self: Comparison) -> str: return _table(self)
 
-# %% ../../nbs/35_widgets.report.ipynb #6ed630ac
+# %% ../../nbs/35_widgets.report.ipynb #ec7ece02
 def _figure(comparison: Comparison) -> Any:
     "A plotly figure of loss over epochs, and of R@1 where it was measured more than once."
     from plotly.subplots import make_subplots
@@ -63,7 +63,7 @@ def _figure(comparison: Comparison) -> Any:
     for i, (method, run) in enumerate(trained.items()):
         look = dict(mode="lines+markers", legendgroup=method, line_color=PALETTE[i % len(PALETTE)])
         fig.add_scatter(x=[line["epoch"] for line in run.history], y=[line["loss"] for line in run.history],
-                        name=html.escape(c.title(method)), **look, row=1, col=1)
+                        name=as_text(c.title(method)), **look, row=1, col=1)
         if panels == 2:
             epochs, recall = [l["epoch"] for l in measured[method]], [100*l["R@1"] for l in measured[method]]
             fig.add_scatter(x=epochs, y=recall, showlegend=False, **look, row=1, col=2)
@@ -78,7 +78,7 @@ def _curves(comparison: Comparison) -> str:
     options = dict(displaylogo=False, modeBarButtonsToRemove=["sendChartToCloud"], responsive=True)
     return _figure(comparison).to_html(full_html=False, include_plotlyjs=True, config=options, div_id="curves")
 
-# %% ../../nbs/35_widgets.report.ipynb #de2f5212
+# %% ../../nbs/35_widgets.report.ipynb #d83f8f34
 def _test_images(
     data: RetrievalData,
     most: int,           # images; of more, a sample
@@ -109,13 +109,13 @@ def _map(
     "A frame with the explorer."
     images = _test_study(run)
     drawn = payload(images, images.maps(), sprite(images, 40, most=3e6, progress=None))
-    drawn["alt"] = f"Map of {len(images):,} test images of {len(images.classes):,} classes of {images.name}."
+    drawn["alt"] = f"Map of {len(images):,} test images of {len(images.classes):,} classes of {printable(images.name)}."
     state = {"payload": drawn, "selected": b"", "colour": "class", "epoch": 0}
     inside = page(f"{images.name}: test images under {title}", script("explorer.js"), style("explorer.css"), state,
                   alt=drawn["alt"])
-    return f'<iframe id="map" title="{html.escape(drawn["alt"])}" srcdoc="{html.escape(inside)}"></iframe>'
+    return f'<iframe id="map" title="{as_text(drawn["alt"])}" srcdoc="{html.escape(inside)}"></iframe>'
 
-# %% ../../nbs/35_widgets.report.ipynb #f6383ae2
+# %% ../../nbs/35_widgets.report.ipynb #7fdc4c35
 class _Tiles:
     "Thumbnails of a set as one picture in the page; `tag(i)` shows one of them."
     def __init__(self, images: ImageSet, numbers: Sequence[int], name: str, side: int = 48):
@@ -136,11 +136,11 @@ class _Tiles:
         "An image, named by its class."
         n = self.place[i]
         x, y = -(n % self.columns)*self.side, -(n//self.columns)*self.side
-        name = html.escape(self.images.classes[int(self.images.labels[i])])
+        name = as_text(self.images.classes[int(self.images.labels[i])])
         return (f'<span class="{self.name} {frame}" role="img" style="background-position:{x}px {y}px" '
                 f'title="{name}" aria-label="{name}"></span>')
 
-# %% ../../nbs/35_widgets.report.ipynb #99f08a3e
+# %% ../../nbs/35_widgets.report.ipynb #6afb99a1
 _KINDS = {"mended": "Mended: wrong before, right now", "best": "Best: most neighbours right",
           "broken": "Broken: right before, wrong now", "worst": "Worst: no right one among the nearest"}
 
@@ -149,7 +149,7 @@ def _case_rows(cases: list[Case], query: _Tiles, gallery: _Tiles, title: str) ->
     if not cases: return "<p>None.</p>"
     def nearest(numbers, hits):
         return "".join(gallery.tag(i, "right" if hit else "wrong") for i, hit in zip(numbers, hits))
-    head = f"<tr><th>query</th><th>frozen backbone</th><th>{html.escape(title)}</th></tr>"
+    head = f"<tr><th>query</th><th>frozen backbone</th><th>{as_text(title)}</th></tr>"
     rows = [f"<tr><td>{query.tag(c.query)}</td><td>{nearest(c.before, c.before_hit)}</td>"
             f"<td>{nearest(c.after, c.after_hit)}</td></tr>" for c in cases]
     return f"<table class='r'>{head}{''.join(rows)}</table>"
@@ -165,21 +165,21 @@ def _cases(frozen: Run, run: Run, title: str) -> str:
     blocks = [f"<h3>{_KINDS[kind]}</h3>{_case_rows(cases, query, gallery, title)}" for kind, cases in found.items()]
     return f"<style>{rules}</style>{''.join(blocks)}"
 
-# %% ../../nbs/35_widgets.report.ipynb #223f6bc5
+# %% ../../nbs/35_widgets.report.ipynb #1c4c1e69
 def _summary(comparison: Comparison, best: str) -> str:
     "What training bought, in a sentence."
     rows, about = {row["method"]: row for row in comparison.rows}, comparison.report()
     now, before = 100*rows[best]["R@1"], 100*rows["frozen"]["R@1"]
-    return (f"<p>{html.escape(comparison.title(best))} finds an image of the right class first for <b>{now:.1f}%</b> "
+    return (f"<p>{as_text(comparison.title(best))} finds an image of the right class first for <b>{now:.1f}%</b> "
             f"of the queries; the frozen backbone does for {before:.1f}%, a difference of <b>{now - before:+.1f}</b> "
-            f"points. One seed ({about['seed']}). Measured on {html.escape(about['measured on'])}.</p>")
+            f"points. One seed ({about['seed']}). Measured on {as_text(about['measured on'])}.</p>")
 
 def _conditions(comparison: Comparison) -> str:
     "What the figures rest on."
     about = comparison.report()
     words = (f"{about['definitions']}. Seconds include measuring. Backbone {about['backbone']}, "
              f"epochs: {about['epochs']}, {about['machine']}. Data {about['data sha256'][:12]}.")
-    return f'<p class="note">{html.escape(words)}</p>'
+    return f'<p class="note">{as_text(words)}</p>'
 
 def report_page(
     comparison: Comparison,  # with at least one trained run
@@ -188,9 +188,9 @@ def report_page(
     "The page: table, curves, map, retrievals. Needs no network."
     c, runs = comparison, comparison.runs
     if best not in runs: best = list(runs)[-1]
-    title, name = c.title(best), html.escape(c.data.name)
+    title, name = c.title(best), as_text(c.data.name)
     colours = f":root{{--right:{RIGHT};--wrong:{WRONG}}}"
-    map_note = f"Test images under {html.escape(title)}, UMAP by cosine. Point at one to see it."
+    map_note = f"Test images under {as_text(title)}, UMAP by cosine. Point at one to see it."
     case_note = ("Solid green: the query's class. Dashed red: another. The nearest is on the left; the name appears "
                  "under the pointer.")
     return f"""<!doctype html>
