@@ -182,7 +182,8 @@ def test_lists_of_labels_written_as_text(folder, label):
 def test_missing_labels(folder, word):
     text = lines(label=lambda n: word if n[0] == "b" else n[0])
     refused(folder, text, "line 5: path and label must both be there, but the label is .* 3 of 18 rows")
-    assert counted(read(folder, text, missing="drop")[0]) == {c: 3 for c in "acdef"}
+    data, _ = read(folder, text, missing="drop")
+    assert counted(data) == {c: 3 for c in "acdef"} and "3 x .png: its row has no label" in data.passed_over.lines()[0]
     assert read(folder, text, missing="keep", split=[word.strip('"')])[0].counts()["query"] == (3, 1)
     refused(folder, lines(), "missing = 'no'", missing="no")
     refused(folder, lines(label=lambda n: word), "no row has a label", missing="drop")
@@ -290,6 +291,7 @@ def test_parts_that_are_not_clear(folder):
 def test_val_beside_a_test_is_left_out_and_said(folder):
     data, said = read(folder, parted({"e": "val", "f": "test"}))
     assert data.counts() == {"train": (12, 4), "query": (3, 1)} and "3 images of val are left out" in said[0]
+    assert len(data.passed_over) == 3
     assert read(folder, parted({"f": "val"}))[0].query.classes == ["f"]
 
 
