@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from .backbone import BackboneError
 from .files import printable
 
-# %% ../nbs/07aa_weights_files.ipynb #86588d5f
+# %% ../nbs/07aa_weights_files.ipynb #a13a4a8f
 _starts = [   # first bytes, what they are the start of, what would do
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch it with `git lfs pull`"),
     (b"\x1f\x8b", "a file compressed by gzip", "unpack it first"),
@@ -44,8 +44,9 @@ _starts = [   # first bytes, what they are the start of, what would do
     (b"PK\x05\x06", "an empty zip archive", "fetch it again"),
 ]
 _suffixes = {".onnx": "an ONNX model", ".msgpack": "weights of Flax", ".h5": "weights of Keras",
-             ".tflite": "a model of TensorFlow Lite", ".index": "a checkpoint of TensorFlow", ".keras": "a Keras model", ".mlmodel": "a Core ML model",
-             ".pb": "a TensorFlow graph", ".engine": "a TensorRT engine"}   # by the name, where the content is unknown
+             ".keras": "a Keras model", ".tflite": "a model of TensorFlow Lite", ".pb": "a TensorFlow graph",
+             ".index": "a checkpoint of TensorFlow", ".mlmodel": "a Core ML model",
+             ".engine": "a TensorRT engine"}   # by the name, where the content is unknown
 _page = re.compile(rb"\s*(<!doctype|<html|<\?xml|<head|<body|<script|<!--)", re.I)
 
 def _announced(head: bytes) -> tuple[str, str] | None:
