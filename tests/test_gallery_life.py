@@ -178,6 +178,13 @@ def test_updates_of_lists_and_sets(model, photos, tmp_path):
         Gallery.build(model, load_emoji().query.subset([0, 1]), progress=None).update(progress=None)
 
 
+def test_a_path_given_twice_is_there_twice(model, photos):
+    files = sorted(photos.rglob("*.png"))
+    gallery = Gallery.build(model, [*files, files[0]], progress=None)
+    assert gallery.names[0] == gallery.names[-1] and torch.equal(gallery.embeddings[0], gallery.embeddings[-1])
+    assert len(gallery) == 7 and not gallery.update(progress=None) and len(gallery) == 7
+
+
 def test_what_is_excluded_stays_excluded(model, photos, tmp_path):
     put(photos/"thumbs"/"1.png", 30)
     gallery = Gallery.build(model, photos, progress=None, exclude="thumbs/*")

@@ -108,8 +108,9 @@ def _as_stored(about: dict, lines: list[dict], E: torch.Tensor) -> Stored:
     return Stored(E, names, labels, marks, root, str(about["fingerprint"]), dict(about["skipped"]),
                   about.get("walked"), [str(p) for p in about.get("exclude", [])], ledger, about.get("id"))
 
-# %% ../nbs/16b_gallery_files.ipynb #f3a7cfb6
-_damage = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
+# %% ../nbs/16b_gallery_files.ipynb #ae37c8c4
+# RuntimeError is torch's word for a file that is gone by the time its tensors are read
+_damage = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 
 def read_stored(
     folder: Path,
@@ -147,7 +148,7 @@ def _being_written(folder: Path) -> bool:
     try: return any(name.startswith(f".{folder.name}-") for name in os.listdir(folder.absolute().parent))
     except OSError: return False
 
-# %% ../nbs/16b_gallery_files.ipynb #2833f593
+# %% ../nbs/16b_gallery_files.ipynb #e52f0539
 def _exchanged(a: Path, b: Path) -> bool:
     "Exchange two folders in one step; False where the system cannot."
     if not sys.platform.startswith("linux"): return False
@@ -159,18 +160,19 @@ def _exchanged(a: Path, b: Path) -> bool:
 def replace_folder(
     folder: Path,  # the place
     new: Path,     # what is to stand there
-    old: Path,     # where what stands there goes
+    old: Path,     # where what stands there goes, under this name and a number
 ) -> None:
     "Put `new` in the place of `folder`; back again if that fails."
-    if folder.exists() and _exchanged(folder, new):
-        new.rename(old)
-        return
-    try:
-        if folder.exists(): folder.rename(old)
-        new.rename(folder)
-    except BaseException:
-        if old.exists() and not folder.exists(): old.rename(folder)
-        raise
+    for attempt in range(50):
+        away = old.with_name(f"{old.name}{attempt}")
+        if folder.exists() and _exchanged(folder, new): return new.rename(away)  # type: ignore
+        try:
+            if folder.exists(): folder.rename(away)
+            return new.rename(folder)  # type: ignore
+        except BaseException as e:
+            if away.exists() and not folder.exists(): away.rename(folder)
+            if not isinstance(e, OSError) or attempt == 49: raise
+            time.sleep(.01)        # another one came between: theirs is what stands there now
 
 @contextmanager
 def one_writer(

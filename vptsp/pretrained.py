@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['bundled_vit', 'load_weights', 'load_vit', 'check_image_size']
 
-# %% ../nbs/07b_pretrained.ipynb #e2b0731b
+# %% ../nbs/07b_pretrained.ipynb #0893f977
 import copy
 import difflib
 import warnings
@@ -25,7 +25,7 @@ from .backbone import BackboneError, check_vit
 from .files import bundled_folder, checked_file, printable
 from .tensors import misfits
 from .weights_files import _called, _one_line, read_weights, weights_file
-from .weights_names import Found, backbones, in_words, looks_like, parted, timm_names
+from .weights_names import Found, backbones, in_words, looks_like, parted, rank, timm_names
 
 # %% ../nbs/07b_pretrained.ipynb #e5b02eee
 def bundled_vit(
@@ -41,7 +41,7 @@ def bundled_vit(
                               crop_pct=1.)
     return vit
 
-# %% ../nbs/07b_pretrained.ipynb #3279312c
+# %% ../nbs/07b_pretrained.ipynb #cf8e10bd
 def load_weights(
     vit: VisionTransformer,
     path: str | Path,  # of a file, whatever its suffix; PATH#NAME takes what stands under NAME in it
@@ -61,6 +61,7 @@ def load_weights(
     _check_numbers(file, state, vit)
     if name is None: _say_which(file, found, vit)
     _say_the_rest(file, found, unused, vit)
+    _say_a_tuned_model(file, held, found)
     vit.load_state_dict(state)
 
 def _file_and_name(path: str | Path) -> tuple[str | Path, str | None]:
@@ -69,7 +70,7 @@ def _file_and_name(path: str | Path) -> tuple[str | Path, str | None]:
     if not mark or Path(path).expanduser().exists(): return path, None
     return place, name
 
-# %% ../nbs/07b_pretrained.ipynb #c92c4de6
+# %% ../nbs/07b_pretrained.ipynb #25ea26bc
 def _of_jax(file: Path, vit: VisionTransformer) -> Found:
     "The format of the ViT's authors, which timm reads into a model."
     filled = copy.deepcopy(vit)
@@ -97,15 +98,18 @@ def _same(a: Found, b: Found, names: Iterable[str]) -> bool:
     return all(n in a.tensors and n in b.tensors and torch.equal(a.tensors[n], b.tensors[n]) for n in names)
 
 def _say_which(file: Path, found: list[Found], vit: VisionTransformer) -> None:
-    "Several sets of weights that fit are not one."
+    "Several sets of weights that fit are not one. Raises `BackboneError` where none of them is the obvious one."
     own = vit.state_dict()
     fitting = [f for f in found if not misfits(parted(f.tensors, own)[0], own)]
     others = [f for f in fitting[1:] if not _same(f, fitting[0], own)]
     if not others: return
-    first, other = (printable(f.where) or "the top" for f in (found[0], others[0]))
-    message = (f"{_called(file)} holds {len(others) + 1} sets of weights that fit: {first!r} is taken, "
-               f"and not {', '.join(repr(printable(f.where) or 'the top') for f in others)}; "
-               f"another one is given as {printable(file.name)}#{other}.")
+    first, *rest = (printable(f.where) or "the top" for f in (found[0], *others))
+    message = f"{_called(file)} holds {len(others) + 1} sets of weights that fit"
+    if any(rank(f) == rank(found[0]) for f in others):
+        message += f": say which, as {printable(file.name)}#{first} or {' or '.join(f'#{name}' for name in rest[:3])}."
+        raise BackboneError(message)
+    message += (f": {first!r} is taken, and not {', '.join(map(repr, rest))}; "
+                f"another one is given as {printable(file.name)}#{rest[0]}.")
     warnings.warn(message, stacklevel=3)
 
 # %% ../nbs/07b_pretrained.ipynb #221167f8
@@ -145,7 +149,15 @@ def _no_fit(
         message += f" Backbones of timm with this shape: {', '.join(names)}."
     return BackboneError(message)
 
-# %% ../nbs/07b_pretrained.ipynb #3566c849
+# %% ../nbs/07b_pretrained.ipynb #ca0b886e
+def _say_a_tuned_model(file: Path, held: object, found: list[Found]) -> None:
+    "A backbone that was saved with what was tuned on it is only a part."
+    names = [str(name) for name in held] if isinstance(held, dict) else []
+    if not any(name.startswith(("proxies.", "prompts.layers.")) for name in names): return
+    message = (f"{_called(file)} holds a tuned model of vptsp: its backbone alone is taken ({found[0].where}), without "
+               "prompts and head; Model.load(folder) takes all of it.")
+    warnings.warn(message, stacklevel=3)
+
 def _say_the_rest(file: Path, found: list[Found], unused: list[str], vit: VisionTransformer) -> None:
     "What was left out that is no head or decoder, and what no shape tells."
     if unused:

@@ -26,13 +26,13 @@ from safetensors import SafetensorError, safe_open
 from .backbone import BackboneError
 from .files import printable
 
-# %% ../nbs/07aa_weights_files.ipynb #f1120d75
+# %% ../nbs/07aa_weights_files.ipynb #a13a4a8f
 _starts = [   # first bytes, what they are the start of, what would do
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch it with `git lfs pull`"),
-    (b"\x1f\x8b", "compressed by gzip", "unpack it first"),
-    (b"BZh", "compressed by bzip2", "unpack it first"),
-    (b"\xfd7zXZ", "compressed by xz", "unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it first"),
+    (b"\x1f\x8b", "a file compressed by gzip", "unpack it first"),
+    (b"BZh", "a file compressed by bzip2", "unpack it first"),
+    (b"\xfd7zXZ", "a file compressed by xz", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a file compressed by zstd", "unpack it first"),
     (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
     (b"Rar!", "a RAR archive", "unpack it first"),
     (b"\x89HDF", "HDF5, as Keras writes it", "take the PyTorch weights of the same model"),
@@ -43,6 +43,10 @@ _starts = [   # first bytes, what they are the start of, what would do
     (b"\xff\xd8\xff", "a picture", "fetch the weights themselves"),
     (b"PK\x05\x06", "an empty zip archive", "fetch it again"),
 ]
+_suffixes = {".onnx": "an ONNX model", ".msgpack": "weights of Flax", ".h5": "weights of Keras",
+             ".keras": "a Keras model", ".tflite": "a model of TensorFlow Lite", ".pb": "a TensorFlow graph",
+             ".index": "a checkpoint of TensorFlow", ".mlmodel": "a Core ML model",
+             ".engine": "a TensorRT engine"}   # by the name, where the content is unknown
 _page = re.compile(rb"\s*(<!doctype|<html|<\?xml|<head|<body|<script|<!--)", re.I)
 
 def _announced(head: bytes) -> tuple[str, str] | None:
@@ -141,7 +145,7 @@ def _refused(path: Path, asked: set[str], e: Exception) -> BackboneError:
 
 def _called(path: Path) -> str: return repr(printable(path))
 
-# %% ../nbs/07aa_weights_files.ipynb #fdc0ae93
+# %% ../nbs/07aa_weights_files.ipynb #0cc605ae
 _torch_magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 def _tensors_of_file(path: Path) -> Any:
@@ -160,6 +164,9 @@ def _tensors_of_file(path: Path) -> Any:
     if head[:1] == b"\x80" and head[1] <= 5:
         raise _instead(path, "it is a Python pickle that torch.save did not write",
                        "nothing is unpickled here; where you trust it, save its tensors as safetensors")
+    if path.suffix in _suffixes:
+        kind = _suffixes[path.suffix]
+        raise _instead(path, f"by its name it is {kind}", "take the PyTorch weights of the same model")
     if path.suffix == ".safetensors" or head.startswith(b"PK"):
         raise _instead(path, "it is no safetensors file, or only a piece of one", "fetch it again")
     raise _instead(path, "it is neither safetensors nor written by torch.save nor an .npz", "fetch it again")
