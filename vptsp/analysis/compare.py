@@ -89,7 +89,7 @@ class Comparison:
 
     def __repr__(self) -> str: return "\n".join([f"Comparison on {printable(self.data.name)}", *self.lines()])
 
-# %% ../../nbs/25_analysis.compare.ipynb #9d295d4c
+# %% ../../nbs/25_analysis.compare.ipynb #5ba75777
 def compare(
     cfg: Config,                      # that all methods share
     data: RetrievalData,
@@ -103,7 +103,7 @@ def compare(
     nothing to measure on."""
     c = Comparison(cfg, data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data)
     if not c.data.has_test:
-        message = (f"{printable(data.name)}: all classes train, so there is nothing to compare methods on: set holdout, "
+        message = (f"{printable(data.name)}: all classes train, there is nothing to compare methods on: set holdout, "
                    "or split the classes.")
         raise DataError(message)
     def row(method, metrics, trainable, start):
