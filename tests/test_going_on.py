@@ -8,6 +8,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from vptsp import training
+from vptsp.analysis.compare import compare
 from vptsp.backbone import BackboneError
 from vptsp.benchmarks import load_emoji
 from vptsp.callbacks import Callback, Progress
@@ -261,6 +262,7 @@ def test_all_classes_train_and_everything_says_so(tmp_path, capsys):
     with pytest.raises(DataError, match="no class to measure on"): measure(run.model, NO_TEST)
     with pytest.raises(ValueError, match="no test images to show"): run.show_worst()
     assert run.embed(QUERY.subset(range(3))).shape[0] == 3
+    with pytest.raises(DataError, match="nothing to compare methods on"): compare(CFG, NO_TEST)
 
 
 def test_held_out_classes_measure_where_there_is_no_test_set():
@@ -272,7 +274,8 @@ def test_held_out_classes_measure_where_there_is_no_test_set():
 
 def test_a_closed_set_is_called_one():
     some = EMOJI.train.of_classes(range(12))
-    both = RetrievalData("closed", some, some.subset(range(40)), closed_set=True)
+    parts = [some.subset(range(half, len(some), 2)) for half in (0, 1)]
+    both = RetrievalData("closed", *parts, closed_set=True)
     run = trainer(cfg=CFG.replace(epochs=0), data=both).fit()
     assert run.metrics["measured on"] == "other images of the training classes (closed set)"
 
