@@ -90,7 +90,7 @@ def test_what_a_compiler_works_on_is_not_the_buffer():
     torch._dynamo.reset()
     compiled = torch.compile(lambda p, y, s: p(y, s).all.sum(), backend=look)
     compiled(model.proxies, LABELS[0], torch.randn(6, 8))
-    assert len(set(read.values())) > 1                                 # the buffer, to be written, and a copy, to be read
+    assert len(set(read.values())) > 1                       # the buffer, to be written, and a copy, to be read
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -115,7 +115,8 @@ def test_the_two_forms_of_proxy_nca(batch):
 
 def test_settings_find_both(batch):
     E, y, W = batch
-    for name, loss in {"proxy_nca_published": ProxyNCAPublishedLoss(), "proxy_nca_paper": ProxyNCAPaperLoss(32.)}.items():
+    both = {"proxy_nca_published": ProxyNCAPublishedLoss(), "proxy_nca_paper": ProxyNCAPaperLoss(32.)}
+    for name, loss in both.items():
         assert_close(build_loss(Config(loss=name))(output(E, W), y), loss(E, y, W))
     assert list(losses) == ["proxy_anchor", "proxy_nca_published", "proxy_nca_paper", "norm_softmax"]
 
@@ -248,7 +249,7 @@ def test_pair_losses_in_double(name, batch):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", ["proxy_anchor", "proxy_nca_published", "proxy_nca_paper", "norm_softmax", *takes_proxies])
+@pytest.mark.parametrize("name", [*losses, *takes_proxies])
 def test_autocast_changes_nothing(name, dtype, batch):
     "Called inside autocast a loss gives the same bits, by itself and from settings."
     E, y, W = batch
@@ -287,4 +288,5 @@ def test_labels_in_any_form(name, labels, batch):
 def test_labels_that_are_none(batch):
     E, y, W = batch
     with pytest.raises(ValueError, match="number_labels"): ProxyAnchorLoss()(E, ["cat"]*6, W)
-    with pytest.raises(ValueError, match="5 proxies but 4 labels of proxies"): ProxyAnchorLoss()(E, y, W, torch.arange(4))
+    four = torch.arange(4)
+    with pytest.raises(ValueError, match="5 proxies but 4 labels of proxies"): ProxyAnchorLoss()(E, y, W, four)

@@ -143,7 +143,8 @@ def test_all_equal_vectors_come_by_number(distance, value, use_faiss):
 
 
 @pytest.mark.parametrize("use_faiss", FAISS)
-@pytest.mark.parametrize("case", ["three narrow cones", "cosines above .99999999", "offset 10,000", "two clumps far apart"])
+@pytest.mark.parametrize("case", ["three narrow cones", "cosines above .99999999", "offset 10,000",
+                                  "two clumps far apart"])
 def test_twins_are_equal_however_narrow(base, case, use_faiss):
     "Every image twice: the copy comes first, and equal ones by number."
     make, distance = HARD[case]

@@ -156,7 +156,7 @@ def _weights(loss: nn.Module) -> bool: return any(True for _ in loss.parameters(
 
 def _can(names: Iterable[str] = takes_proxies) -> str: return f"These can: {', '.join(names)}."
 
-# %% ../nbs/09b_pair_losses.ipynb #13dc8d8a
+# %% ../nbs/09b_pair_losses.ipynb #603bb4fc
 def _loss(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     names = library_names("losses")
     if name in names and name not in takes_no_proxies: return _made("loss", name, kwargs)
@@ -169,5 +169,6 @@ def _loss(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
 def _miner(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     names = library_names("miners")
     if name in names: return _made("miner", name, kwargs)
-    message = f"miner = {name!r}: this must be one of pytorch-metric-learning's: {', '.join(names)}.{likely(name, names)}"
+    hint = f"{', '.join(names)}.{likely(name, names)}"
+    message = f"miner = {name!r}: this must be one of pytorch-metric-learning's: {hint}"
     raise ConfigError(message)
