@@ -133,7 +133,7 @@ class Start:
         left = f"; not taken: {', '.join(about['not taken'])}" if about["not taken"] else ""
         return f"starts from the model in {about['folder']!r}: {', '.join(about['taken'])}{left}."
 
-# %% ../nbs/15d_going_on.ipynb #c3f44901
+# %% ../nbs/15d_going_on.ipynb #34add59a
 def _is_begun(out: Path) -> bool:
     return any((out/name).is_file() for name in ("checkpoint/last.safetensors", "metrics.json"))
 
@@ -145,6 +145,9 @@ def settings_in(
     "The settings of a run in this folder. Raises `ConfigError` if it holds a run with others."
     if out.exists() and not out.is_dir():
         message = f"{str(out)!r} is a file: a run needs a folder."
+        raise ConfigError(message)
+    if isinstance(more_epochs, bool) or not isinstance(more_epochs, int) or more_epochs < 0:
+        message = f"more_epochs = {more_epochs!r}: this must be a whole number, how many epochs to add."
         raise ConfigError(message)
     if more_epochs and not _is_begun(out):
         message = f"more_epochs goes on in the folder of a finished run, and {str(out)!r} holds none."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Output', 'TwoPasses', 'Model', 'build_model', 'fingerprint_0_1']
 
-# %% ../nbs/12_model.ipynb #3eda3928
+# %% ../nbs/12_model.ipynb #76b2b56e
 import html
 import json
 from collections.abc import Callable, Iterable
@@ -154,7 +154,7 @@ class Model(TwoPasses):
         "Trainable parameters by part of the method; see `vptsp.tuning.parts`."
         return trainable_by_part(self)
 
-# %% ../nbs/12_model.ipynb #3f8139f3
+# %% ../nbs/12_model.ipynb #d55f3832
 def build_model(
     cfg: Config,
     num_classes: int,                   # c, training classes

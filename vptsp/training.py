@@ -148,7 +148,7 @@ class Trainer:
         self.notes.append(sentence)
         _log.warning(sentence)
 
-# %% ../nbs/16_training.ipynb #a8753327
+# %% ../nbs/16_training.ipynb #1301e16f
 @patch
 def _fit(self: Trainer) -> Run:
     run, model = None, self.model.to(self.device)
@@ -170,8 +170,8 @@ def _fit(self: Trainer) -> Run:
     return run
 
 @patch
-def _check_stop(self: Trainer, *_: Any) -> None:
-    if self.stopping and not self.model.training: raise Stopped
+def _check_stop(self: Trainer, module: torch.nn.Module, *_: Any) -> None:
+    if self.stopping and not module.training: raise Stopped
 
 @patch
 def _run(self: Trainer, metrics: dict) -> Run:

@@ -88,7 +88,7 @@ class Comparison:
 
     def __repr__(self) -> str: return "\n".join([f"Comparison on {printable(self.data.name)}", *self.lines()])
 
-# %% ../../nbs/25_analysis.compare.ipynb #e7e16a3e
+# %% ../../nbs/25_analysis.compare.ipynb #2e2cb8b5
 def compare(
     cfg: Config,                      # that all methods share
     data: RetrievalData,
@@ -99,6 +99,7 @@ def compare(
     say: Callable[[str], object] = print,  # called with a line a row
 ) -> Comparison:
     "Measure pixels and the frozen backbone, then train and measure each method."
+    if cfg.full_scale or cfg.srgb: data = data.opened(cfg.full_scale or None, cfg.srgb or None)
     c = Comparison(cfg, data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data)
     def row(method, metrics, trainable, start):
         c.add(method, metrics, trainable, time.time() - start)
