@@ -55,7 +55,7 @@ def test_values_that_can_be_told_apart(labels, values):
     (3, "one value, '3'"), (torch.tensor(3), "one value"), ([{"a": 1}], "a dict: an image has one label"),
     ([1, "1"], "1 and '1' stand side by side"), ([True, "True"], "True and 'True' stand side by side"),
     ([True, 1], "True and 1 stand side by side"), ([False, 2, 3], "False and 2 stand side by side"),
-    ([.5, ".5", "0.5"], "0.5 and '0.5' stand")])
+    ([.5, ".5", "0.5"], "0.5 and '0.5' stand"), ([object(), object()], "a object: an image has one label")])
 def test_values_that_cannot(labels, message):
     with pytest.raises(LabelError, match=message): label_values(labels)
     with pytest.raises(LabelError, match=message): number_labels(labels)

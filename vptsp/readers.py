@@ -122,7 +122,7 @@ def _from_items(
     once = without_repeats(entries)
     return split_data(where, [Row(e.file, e.class_name, None, label_of[e.class_name]) for e in once], split)
 
-# %% ../nbs/04_readers.ipynb #bb050707
+# %% ../nbs/04_readers.ipynb #51247960
 def _read_pairs(pairs: Sequence, where: str) -> tuple[list, list | None]:
     "The labels, and the paths if all images are files."
     labels, paths = [], []
@@ -143,6 +143,12 @@ def _read_pairs(pairs: Sequence, where: str) -> tuple[list, list | None]:
         message = f"item {gone} of {where}: there is no image {printable(paths[gone])!r}."
         raise DataError(message)
     return labels, paths
+
+def _targets(pairs: Any, where: str) -> Any:
+    try: return getattr(pairs, "targets", None)
+    except Exception as e:  # it is the user's own code
+        message = f"{where}: its targets cannot be read ({type(e).__name__}: {printable(e, 150)})."
+        raise DataError(message) from e
 
 def _check_targets(pairs: Sequence, labels: Any, where: str) -> None:
     "That `targets` has the labels of the items; the first and the last are looked at."
@@ -168,7 +174,7 @@ def from_pairs(
     if not hasattr(pairs, "__getitem__") or not hasattr(pairs, "__len__"):
         message = f"{name}: a {type(pairs).__name__} cannot be read by number; give a list, list(pairs)."
         raise DataError(message)
-    labels, paths = getattr(pairs, "targets", None), None
+    labels, paths = _targets(pairs, name), None
     if labels is None: labels, paths = _read_pairs(pairs, name)
     else: _check_targets(pairs, labels, name)
     return _from_items(_Items(pairs, 0, name), labels, getattr(pairs, "classes", None), split, missing, paths)

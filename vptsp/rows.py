@@ -38,7 +38,7 @@ def image_set(
     about = {"super": [r.super_class for r in rows]} if has_super else None
     return ImageSet([r.source for r in rows], [number[r.class_name] for r in rows], classes, sheet, about)
 
-# %% ../nbs/03a_rows.ipynb #583e05bb
+# %% ../nbs/03a_rows.ipynb #897be398
 Split = float | str | Collection[Any]   # share that trains, one name, or the names (or labels) of those to test on
 
 def _names_of_labels(rows: Sequence[Row]) -> dict[Any, str]:
@@ -52,7 +52,7 @@ def _named(rows: Sequence[Row], asked_for: Any) -> set[str]:
     if isinstance(asked_for, (set, frozenset, Mapping)): asked_for = list(asked_for)
     known, test = _names_of_labels(rows), set()
     for label in label_values(asked_for, missing="keep", what="split")[0]:
-        name = known.get(label, known.get(str(label)))
+        name = known.get(label, known.get(str(label), known.get("no label") if label is None else None))
         if name is None: raise DataError(_unknown_class(str(label), known))
         test.add(name)
     return test
