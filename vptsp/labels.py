@@ -205,11 +205,12 @@ def _number_whole(groups: Sequence[Any]) -> Numbered:
     kept = [torch.arange(len(group)) for group in groups]
     return Numbered([torch.from_numpy(part) for part in np.split(numbers, ends)], found.tolist(), kept)
 
-# %% ../nbs/01d_labels.ipynb #8648e34c
+# %% ../nbs/01d_labels.ipynb #a0dedda5
 def name_key(
     name: str,
 ) -> str:      # the same for names that differ in capitals, blanks and forms of characters alone
     "What is compared to find class names that are nearly the same."
+    if name.isascii(): return " ".join(name.casefold().split())
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return " ".join("".join(c for c in text if unicodedata.category(c) != "Cf").split())
 

@@ -91,7 +91,7 @@ def split_classes(
         raise DataError(message)
     return [r for r in rows if r.class_name not in test], [r for r in rows if r.class_name in test]
 
-# %% ../nbs/03a_rows.ipynb #7e1586aa
+# %% ../nbs/03a_rows.ipynb #c0ed177f
 def warn_of_twins(
     where: str,             # the data, for messages
     names: Iterable[str],   # of its classes
@@ -102,7 +102,7 @@ def warn_of_twins(
     listed = " and ".join(repr(printable(name)) for name in twins[0][:4]) + (" and more" if len(twins[0]) > 4 else "")
     more = f" ({len(twins):,} groups of such names)" if len(twins) > 1 else ""
     warnings.warn(f"{where}: {listed} are nearly the same name{more} and count as different classes: "
-                  "give them one name if they are one.", stacklevel=4)
+                  "give them one name if they are one.", stacklevel=5)
 
 # %% ../nbs/03a_rows.ipynb #623a2973
 def split_data(
