@@ -25,6 +25,7 @@ from vptsp.cli import main
 from vptsp.commands import inputs, runs, settings
 from vptsp.commands.words import in_words, is_mistake, one_line
 from vptsp.config import Config, presets
+from vptsp.retrieval import Gallery
 
 ROOT = Path(__file__).parents[1]
 TINY = ("emoji", "dataset=folder", "epochs=1", "batch_size=8", "num_prompts=1", "num_class_prompts=1")
@@ -394,6 +395,11 @@ def test_explore_a_gallery(run, photos, tmp_path):
     code, out, err = shell("explore", tmp_path/"gallery", "--most", 20)
     assert code == 0 and (tmp_path/"gallery"/"explorer.html").is_file(), err
     assert int(re.search(r"(\d+) images", out)[1]) <= 20
+    gallery = Gallery.load(tmp_path/"gallery")
+    for path in gallery.images.sources: assert path.is_file()
+    Gallery.build(gallery.model, load_emoji().query.subset(range(30)), progress=None).save(tmp_path/"tiles")
+    code, out, err = shell("explore", tmp_path/"tiles")                       # images that are no files any more
+    assert code == 0 and "30 images" in out, err
 
 def test_pictures_of_other_images_are_said(run, photos, tmp_path):
     code, _, err = shell("explore", run, "--data", photos, "--split", ".2", "--out", tmp_path/"x.html")

@@ -84,7 +84,7 @@ def add_report(commands: Commands) -> None:
     add_workers(c)
     add_weights(c)
 
-# %% ../../nbs/39a_commands.pages.ipynb #08bb95f1
+# %% ../../nbs/39a_commands.pages.ipynb #acae4aee
 def _gallery_study(folder: str, most: int) -> "Study":
     "The images of a gallery, with the embeddings that it holds."
     from vptsp.analysis.study import study
@@ -96,7 +96,7 @@ def _gallery_study(folder: str, most: int) -> "Study":
     images, rows = gallery.images, range(len(gallery))
     if len(gallery) > most: rows = range(0, len(gallery), -(-len(gallery)//most))
     some = images.subset(rows)
-    data = RetrievalData(Path(folder).resolve().name, ImageSet([], [], []), some)
+    data = RetrievalData(Path(folder).resolve().name, ImageSet([], [], []), some, sha256=gallery.fingerprint)
     stage = {"epoch": 0, "embeddings": gallery.embeddings[list(rows)], "proxies": {}}
     nothing: Any = None                                    # a gallery's model is not needed: it has embedded already
     return study(Run(Config(), nothing, {}, [], data), [stage], most=most)
