@@ -16,7 +16,7 @@ import torch
 
 from .registry import ConfigError
 
-# %% ../nbs/15c_process.ipynb #c6dcad92
+# %% ../nbs/15c_process.ipynb #aa1fe908
 class Precision:
     "Device and precision of one run. Raises `ConfigError` for a precision that cannot be."
     gradient_accumulation_steps = 1                     # every batch is a step
@@ -27,7 +27,7 @@ class Precision:
         device: torch.device | str | None = None,       # None for the GPU if there is one
     ):
         if torch.get_default_dtype() != torch.float32:
-            message = (f"torch's default dtype is {torch.get_default_dtype()}, but a run computes in float32 and 16 bits: "
+            message = (f"torch's default dtype is {torch.get_default_dtype()}, but a run computes in float32: "
                        "call torch.set_default_dtype(torch.float32) first.")
             raise ConfigError(message)
         gpu = torch.cuda.is_available()
