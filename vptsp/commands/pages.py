@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vptsp.analysis.study import Study
     from vptsp.runs import Run
 
-# %% ../../nbs/39a_commands.pages.ipynb #fdf8b73b
+# %% ../../nbs/39a_commands.pages.ipynb #e7ecf9b4
 def run_of(
     args: Namespace,  # with `run`, `weights` and the options of `add_data`
 ) -> "Run":           # with its data
@@ -29,7 +29,8 @@ def run_of(
     from vptsp.runs import Run
     run = Run.load(args.run, weights=args.weights)
     with_workers(run.model, args)
-    data, cfg = read_data(run.cfg.dataset, args), run.cfg
+    cfg = run.cfg
+    data = read_data(cfg.dataset, args).opened(cfg.full_scale or None, cfg.srgb or None)
     if cfg.holdout: data = data.holdout(cfg.holdout, cfg.seed)
     known = run.metrics.get("data sha256")
     if known and known != data.sha256:
