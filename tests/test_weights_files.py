@@ -264,6 +264,10 @@ def test_transformers_clip(tmp_path, prefix):
     held[f"{prefix}embeddings.position_ids"] = torch.arange(5)
     assert same(loads(held, tmp_path, "w.safetensors", **shape), weights)
     with pytest.warns(UserWarning, match="QuickGELU"): loads(held, tmp_path, quiet=False, pre_norm=True)
+    (tmp_path/"config.json").write_text(json.dumps({"vision_config": {"hidden_act": "gelu"}}))
+    loads(held, tmp_path, "w.safetensors", pre_norm=True)                   # nothing to say
+    (tmp_path/"config.json").write_text(json.dumps({"hidden_act": "quick_gelu"}))
+    with pytest.warns(UserWarning, match="by its config.json"): loads(held, tmp_path, quiet=False, pre_norm=True)
 
 
 @pytest.mark.parametrize("prefix", ["visual.", "module.visual.", "model.visual."])

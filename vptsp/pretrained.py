@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['bundled_vit', 'load_weights', 'load_vit', 'check_image_size']
 
-# %% ../nbs/07b_pretrained.ipynb #0893f977
+# %% ../nbs/07b_pretrained.ipynb #a9023847
 import copy
 import difflib
+import json
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -149,7 +150,7 @@ def _no_fit(
         message += f" Backbones of timm with this shape: {', '.join(names)}."
     return BackboneError(message)
 
-# %% ../nbs/07b_pretrained.ipynb #ca0b886e
+# %% ../nbs/07b_pretrained.ipynb #6b0d5d00
 def _say_a_tuned_model(file: Path, held: object, found: list[Found]) -> None:
     "A backbone that was saved with what was tuned on it is only a part."
     names = [str(name) for name in held] if isinstance(held, dict) else []
@@ -166,11 +167,19 @@ def _say_the_rest(file: Path, found: list[Found], unused: list[str], vit: Vision
                    f"{', '.join(map(printable, unused[:3]))}{more}.")
         warnings.warn(message, stacklevel=3)
     if "CLIP" in (found[0].layout if found else "") and "norm_pre.weight" in vit.state_dict():
-        act = type(vit.blocks[0].mlp.act).__name__
-        if act == "GELU":
-            message = (f"{_called(file)} has the names of a CLIP model: OpenAI's own were trained with QuickGELU, and "
-                       "this backbone has GELU; for theirs take timm's vit_..._clip_quickgelu_... .")
+        act, asked = type(vit.blocks[0].mlp.act).__name__, _activation_beside(file)
+        if act == "GELU" and asked in (None, "quick_gelu"):
+            whose = "OpenAI's own were" if asked is None else "by its config.json it was"
+            message = (f"{_called(file)} has the names of a CLIP model: {whose} trained with QuickGELU, and "
+                       "this backbone has GELU; for QuickGELU take timm's vit_..._clip_quickgelu_... .")
             warnings.warn(message, stacklevel=3)
+
+def _activation_beside(file: Path) -> str | None:
+    "What the config.json beside a file of transformers says of the activation."
+    try: about = json.loads((file.parent/"config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError): return None
+    about = about.get("vision_config", about) if isinstance(about, dict) else {}
+    return about.get("hidden_act") if isinstance(about, dict) else None
 
 # %% ../nbs/07b_pretrained.ipynb #c963cde7
 def load_vit(

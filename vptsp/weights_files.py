@@ -217,7 +217,7 @@ def _read_or_say(path: Path, in_zip: str | None) -> Any:
 def _one_line(e: Exception) -> str:
     return printable(" ".join(re.sub(r"\x1b\[\d*m", "", f"{type(e).__name__}: {e}").split())[:160])
 
-# %% ../nbs/07aa_weights_files.ipynb #ee7841dc
+# %% ../nbs/07aa_weights_files.ipynb #c73c138a
 _usual_names = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
                 "pytorch_model.bin.index.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -225,7 +225,7 @@ def _weights_in(folder: Path) -> Path:
     "The weights file of a folder. Raises `BackboneError` that says what the folder is, or lacks."
     if (folder/"config.yaml").is_file() and ((folder/"model").is_dir() or (folder/"checkpoint").is_dir()):
         message = (f"{_called(folder)} is the folder of a run, no weights of a backbone: Run.load(folder).model is its "
-                   "tuned model.")
+                   "tuned model, and Trainer(..., start=folder) goes on from it.")
         raise BackboneError(message)
     if (folder/"gallery.json").is_file():
         message = f"{_called(folder)} is a gallery, no weights of a backbone: Gallery.load(folder).model is its model."
