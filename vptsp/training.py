@@ -68,7 +68,7 @@ _log = logging.getLogger("vptsp")
 _nothing_measured = ("all classes train and none is held out, so nothing is measured; holdout = 0.2 trains on four "
                      "fifths of them and measures on the others.")
 
-# %% ../nbs/16_training.ipynb #bb9420e4
+# %% ../nbs/16_training.ipynb #2073662f
 @dataclass
 class _SoFar:
     "What an epoch has behind it."
@@ -99,7 +99,6 @@ class Trainer:
             raise ConfigError(message)
         self.cfg = cfg = settings_in(self.out, cfg, more_epochs) if self.out else cfg
         self.notes: list[str] = []                     # what was said about this run
-        if cfg.full_scale or cfg.srgb: data = data.opened(cfg.full_scale or None, cfg.srgb or None)
         self.data = data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data
         self.callbacks = [watcher()] if callbacks is None else list(callbacks)
         self.frozen, self.history = frozen, []
@@ -248,11 +247,11 @@ def _set_random_state(state: tuple, device: torch.device) -> None:
     torch.set_rng_state(state[0])
     if device.type == "cuda": torch.cuda.set_rng_state(state[1], device)
 
-# %% ../nbs/16_training.ipynb #4b7c8bfc
+# %% ../nbs/16_training.ipynb #a7b0534b
 @patch
 def _train_epoch(self: Trainer) -> None:
     "An epoch, or the rest of one that was stopped."
-    so_far, start = self.so_far or _SoFar(), time.time()
+    so_far, start = self.so_far or _SoFar(), time.perf_counter()
     seconds, random = so_far.seconds, so_far.random
     set_epoch_lr(self.optimizer, self.cfg, self.epoch)
     self.loader.batch_sampler.set_epoch(self.epoch, so_far.steps)
@@ -267,17 +266,18 @@ def _train_epoch(self: Trainer) -> None:
             loss = training_step(self.model, self.loss_of, self.optimizer, images, labels, self.accelerator)
             self.step += 1
             self._notify("step_end", loss)
-            so_far = _SoFar(so_far.steps + 1, so_far.loss + loss, seconds + time.time() - start)
+            so_far = _SoFar(so_far.steps + 1, so_far.loss + loss, seconds + time.perf_counter() - start)
             self.so_far = so_far
             if self.stopping:
                 so_far.random = _random_state(self.device)
                 raise Stopped
     self._end_epoch(so_far)
 
-# %% ../nbs/16_training.ipynb #1f8cd03b
+# %% ../nbs/16_training.ipynb #4e7a3724
 @patch
 def _end_epoch(self: Trainer, so_far: _SoFar) -> None:
-    "Measure, where the settings ask for it; write the epoch down."
+    "Measure, where the settings ask for it; write the epoch down. Raises `FloatingPointError` for a broken model."
+    self._refuse_diverged()
     rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
     line = {"epoch": self.epoch + 1, "loss": float(so_far.loss)/self.steps, "seconds": so_far.seconds, "lr": rates}
     if self.epoch + 1 == self.cfg.epochs or self.epoch + 1 >= self.cfg.eval_from: line |= self._measure()
@@ -286,6 +286,15 @@ def _end_epoch(self: Trainer, so_far: _SoFar) -> None:
     self.epoch += 1
     self.so_far = None
     self._checkpoint()
+
+@patch
+def _refuse_diverged(self: Trainer) -> None:
+    "The last loss says nothing of the step behind it, and a checkpoint of such a model would be its end."
+    wrong = [name for name, t in self.model.tuned_state().items() if not t.isfinite().all()]
+    if not wrong: return
+    message = (f"behind epoch {self.epoch + 1} the numbers of {wrong[0]} are not finite: lower lr or lr_proxy, "
+               "or set mixed_precision = no.")
+    raise FloatingPointError(message)
 
 @patch
 def _checkpoint(self: Trainer) -> None: checkpoint(self)
