@@ -55,7 +55,7 @@ MISTAKES = [
     ("train cub200_small --out {d}/r", "Give the folder that holds it"),
     ("train emoji backbone=vit_tinny_patch16_224 --out {d}/r", "did you mean 'vit_tiny_patch16_224'?"),
     ("train emoji --weights {d}/none.safetensors --out {d}/r", "there is no weights file"),
-    ("train emoji loss=ArcFaceLoss --out {d}/r", "brings its own weights"),
+    ("train emoji loss=ArcFaceLoss --out {d}/r", "has weights of its own"),
     ("evaluate {d}/nothing", "there is no model in"),
     ("params cub200_small --classes many", "invalid int value"),
     ("demo --out /dev/null/here --epochs 0", "/dev/null"),

@@ -25,6 +25,7 @@ from vptsp.cli import main
 from vptsp.commands import inputs, runs, settings
 from vptsp.commands.words import in_words, is_mistake, one_line
 from vptsp.config import Config, presets
+from vptsp.retrieval import Gallery
 
 ROOT = Path(__file__).parents[1]
 TINY = ("emoji", "dataset=folder", "epochs=1", "batch_size=8", "num_prompts=1", "num_class_prompts=1")
@@ -59,6 +60,8 @@ WRONG = {
     "train cub200_small --data {d} --out r": "vptsp train folder --data {d} --out DIR",
     "train folder --out r": "give it with --data",
     "train folder {d}/sub --out r": "--data {d}/sub",
+    "train {d} --out r": "vptsp train folder --data {d}",
+    "train {d}/x.csv --out r": "vptsp train folder --data {d}/x.csv",
     "train emoji --lr 0.1 --out r": "lr=0.1",
     "train --lr 0.1 emoji --out r": "lr=0.1",
     "train emoji --lr=0.1 --out r": "lr=0.1",
@@ -135,7 +138,8 @@ def test_help_and_nothing():
     for words in (["--help"], ["train", "--help"], ["data", "check", "--help"], ["explore", "-h"]):
         code, out, _ = shell(*words)
         assert code == 0 and "Exit codes: 0 done" in out
-    assert shell("data")[0] == 0
+    assert shell("data")[0] == shell("help")[0] == 0 and "PRESET_OR_YAML" in shell("help", "train")[1]
+    assert shell("--version")[1].startswith("vptsp 0.")
 
 def test_settings_lists_all_with_meaning_default_and_range():
     code, out, _ = shell("settings", "--json")
@@ -333,8 +337,9 @@ def test_the_first_lines_of_a_training(run, photos):
 
 def test_a_finished_run_says_so(run, photos):
     before = (run/"model"/"model.safetensors").stat().st_mtime_ns
-    code, out, _ = shell("train", *TINY, "--data", photos, "--out", run)
-    assert code == 0 and "holds a finished run: nothing is trained. --more-epochs N" in out and "R@1" in out
+    code, out, err = shell("train", *TINY, "--data", photos, "--out", run)
+    assert code == 0 and "R@1" in out
+    assert "it is finished" in err and "nothing is trained" in err and "--more-epochs N" in err
     assert (run/"model"/"model.safetensors").stat().st_mtime_ns == before
 
 def test_the_folder_preset_on_the_bundled_backbone(photos, tmp_path):
@@ -381,6 +386,15 @@ def test_test_classes_that_were_trained_on_are_named(run, photos):
     code, _, err = shell("evaluate", run, "--data", photos, "--split", ".2")
     assert code == 0 and "3 of 8 test classes, 'class 02' for one, are classes that this model was trained on" in err
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"\xff\xfe\x00"])
+def test_a_damaged_metrics_file_is_one_line(content, run, photos, tmp_path):
+    damaged = tmp_path/"damaged"
+    shutil.copytree(run, damaged)
+    (damaged/"metrics.json").write_bytes(content)
+    for words in (["evaluate", damaged], ["report", damaged], ["explore", damaged], ["train", *TINY, "--out", damaged]):
+        code, _, err = shell(*words, "--data", photos)
+        assert code == 2 and "metrics.json' is damaged" in err.splitlines()[-1]
+
 def test_report_and_explore_write_their_pages(run, photos, tmp_path):
     code, out, err = shell("report", run, "--data", photos, "--out", tmp_path/"report.html")
     page = (tmp_path/"report.html").read_text(encoding="utf-8")
@@ -394,6 +408,11 @@ def test_explore_a_gallery(run, photos, tmp_path):
     code, out, err = shell("explore", tmp_path/"gallery", "--most", 20)
     assert code == 0 and (tmp_path/"gallery"/"explorer.html").is_file(), err
     assert int(re.search(r"(\d+) images", out)[1]) <= 20
+    gallery = Gallery.load(tmp_path/"gallery")
+    for path in gallery.images.sources: assert path.is_file()
+    Gallery.build(gallery.model, load_emoji().query.subset(range(30)), progress=None).save(tmp_path/"tiles")
+    code, out, err = shell("explore", tmp_path/"tiles")                       # images that are no files any more
+    assert code == 0 and "30 images" in out, err
 
 def test_pictures_of_other_images_are_said(run, photos, tmp_path):
     code, _, err = shell("explore", run, "--data", photos, "--split", ".2", "--out", tmp_path/"x.html")
@@ -473,3 +492,97 @@ def test_signals_are_put_back(tmp_path):
     shell("settings")
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert sys.unraisablehook is hook
+
+
+# -- images of one's own ------------------------------------------------------------------------------------------
+
+def train(data, out, *words):
+    "What a run without epochs says, on both streams."
+    settings = ("--backbone", "bundled", "epochs=0")
+    code, text, err = shell("train", "folder", *settings, "--data", data, "--out", out, *words)
+    assert code == 0, err
+    return text, err
+
+def test_classes_to_test_on_by_a_file_of_names(photos, tmp_path):
+    names = tmp_path/"test.txt"
+    names.write_text("class 01\n\nclass 07\n", encoding="utf-8")
+    text, _ = train(photos, tmp_path/"r", "--split", names)
+    assert "tests on 2 others (class 01 to class 07)" in text
+    names.write_text("class 1\n", encoding="utf-8")
+    line = answer("train", "folder", "--data", photos, "--out", tmp_path/"x", "--split", names)
+    assert "'class 1'" in line and "did you mean 'class" in line
+    names.write_bytes(b"\xff\xfe\xff")
+    assert "UTF-8" in answer("train", "folder", "--data", photos, "--out", tmp_path/"x", "--split", names)
+
+def test_shares_and_all(photos, tmp_path):
+    assert "trains on 7 classes" in train(photos, tmp_path/"a", "--split", "70%")[0]
+    text, _ = train(photos, tmp_path/"b", "--split", "all")
+    assert "all 10 classes train; there is no test set" in text
+    line = answer("evaluate", tmp_path/"b", "--data", photos, "--split", "all")
+    assert "there are no test classes to measure on" in line
+    assert "report needs test classes" in answer("report", tmp_path/"b", "--data", photos, "--split", "all")
+
+def test_a_closed_set_by_its_word(photos, tmp_path):
+    both = tmp_path/"both"
+    for i, place in enumerate(sorted(photos.rglob("*.png"))):
+        to = both/("train" if i % 2 else "test")/place.parent.name
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place, to)
+    assert "--closed-set" in answer("train", "folder", "--data", both, "--out", tmp_path/"r")
+    text, _ = train(both, tmp_path/"r", "--closed-set")
+    assert "closed set: the same classes are trained on and tested" in text
+
+def test_tables_of_any_suffix_and_missing_labels(photos, tmp_path):
+    paths = sorted(photos.rglob("*.png"))
+    for name, sep in (("t.CSV", ","), ("t.tsv", "\t"), ("t.txt", ";")):
+        rows = [f"{p}{sep}{p.parent.name}" for p in paths] + [f"{paths[0]}{sep}"]*(name == "t.CSV")
+        (tmp_path/name).write_text("\n".join([f"path{sep}label", *rows]), encoding="utf-8")
+        (photos/name).write_text("\n".join([f"path{sep}label", *(r.replace(f"{photos}/", "") for r in rows)]))
+        words = ("--missing", "drop") if name == "t.CSV" else ()
+        try: text, _ = train(photos/name, tmp_path/name[-3:], *words)
+        finally: (photos/name).unlink()
+        assert "train" in text and "class 00 to class 04" in text
+    (photos/"t.csv").write_text(f"path,label\n{paths[0].relative_to(photos)},\n")
+    try: assert "--missing drop" in answer("train", "folder", "--data", photos/"t.csv", "--out", tmp_path/"x")
+    finally: (photos/"t.csv").unlink()
+
+def test_options_that_mean_nothing_are_refused(photos, tmp_path):
+    (tmp_path/"t.csv").write_text("path,label\n")
+    for words, says in ([("--missing", "drop"), "--missing: this is for tables"],
+                        [("--parts", "all"), "--parts 'all': write merge"]):
+        assert says in answer("train", "folder", "--data", photos, "--out", tmp_path/"r", *words)
+    line = answer("train", "folder", "--data", tmp_path/"t.csv", "--out", tmp_path/"r", "--depth", "2")
+    assert "--depth: this is for folders" in line
+
+def test_parts_of_a_folder(photos, tmp_path):
+    for name, classes in (("old", range(5)), ("new", range(5, 10))):
+        for c in classes: shutil.copytree(photos/f"class {c:02}", tmp_path/"data"/name/f"class {c:02}")
+    text, _ = train(tmp_path/"data", tmp_path/"r", "--parts", "train=old,test=new")
+    assert "trains on 5 classes (class 00 to class 04), tests on 5 others" in text
+
+def test_more_epochs(run, photos, tmp_path):
+    out = tmp_path/"more"
+    shutil.copytree(run, out)
+    code, text, err = shell("train", *TINY, "--data", photos, "--out", out, "--more-epochs", 2)
+    assert code == 0 and "nothing is trained" not in err, err
+    assert len((out/"history.jsonl").read_text().splitlines()) == 3
+
+def test_training_starts_from_another_run(run, photos, tmp_path):
+    words = ("train", *TINY, "--data", photos, "--weights", run)
+    code, _, err = shell(*words, "--out", tmp_path/"next")
+    assert code == 0, err
+
+def test_a_gallery_is_brought_up_to_date(run, photos, tmp_path):
+    images, gallery = tmp_path/"images", tmp_path/"gallery"
+    shutil.copytree(photos, images)
+    assert shell("index", run, images, "--out", gallery, "--exclude", "class 09/*")[0] == 0
+    count = len(list(images.rglob("*.png"))) - len(list((images/"class 09").iterdir()))
+    gone = sorted((images/"class 00").iterdir())[0]
+    shutil.copy(gone, images/"class 00"/"copy.png")
+    sorted((images/"class 01").iterdir())[0].unlink()
+    code, text, err = shell("update", gallery)
+    assert code == 0 and "1 added" in text and "1 removed" in text and f"Gallery({count} images" in text, (text, err)
+    rows = json.loads(shell("search", gallery, gone, "-k", 2, "--exclude-self", "--json")[1])["hits"]
+    assert rows[0]["path"] != str(gone) and rows[0]["similarity"] < 1 - 1e-4
+    assert "2 copies" in shell("search", gallery, gone, "-k", 2, "--fold")[1]
+    assert "there is no folder" in answer("update", gallery, tmp_path/"nowhere")

@@ -477,10 +477,13 @@ def test_a_cache_is_made_once_and_whole(tmp_path, monkeypatch):
     written = {p: p.stat().st_mtime_ns for p in (tmp_path/"cache").rglob("*")}
     from_folder(tmp_path/"in").cached(tmp_path/"cache", 32)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path/"cache").rglob("*")} == written
-    (tmp_path/"in"/"3"/"1.png").write_bytes(b"cut")
+    last = tmp_path/"in"/"3"/"1.png"
+    whole = last.read_bytes()
+    last.write_bytes(b"cut")
     with pytest.raises(DataError, match="cannot be decoded"):
         from_folder(tmp_path/"in").cached(tmp_path/"cache", 32, progress=None)
     assert len(list((tmp_path/"cache").iterdir())) == 1
+    last.write_bytes(whole)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match="choose another folder or a smaller side"):
         plain.cached(tmp_path/"other", 30, progress=None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, features
 
+from vptsp.benchmarks import load_dataset
 from vptsp.files import DataError
 from vptsp.folders import class_folders, from_folder
 from vptsp.listing import Ledger, image_files, image_tree, sub_folders, why_no_image
@@ -45,7 +46,8 @@ def sides(data): return {name: sorted(images.classes) for name, images in data.s
 # Splits
 
 TRAIN = ["train", "Train", "TRAIN", "training", "trn", "trainset", "train_set", "Training Set", "train-images",
-         "01_train", "train2017", "TrainImages", "images_train", "trainval", "train+val", "cars_train"]
+         "01_train", "train2017", "TrainImages", "images_train", "trainval", "train+val", "train_seen",
+         "cars_train"]
 TEST = ["test", "Test", "TESTING", "tst", "testset", "test_set", "Test Data", "test-images", "2_test", "val", "valid",
         "Validation", "val2017", "dev", "eval", "evaluation", "holdout", "hold_out", "query", "queries", "Probe",
         "cars_test"]
@@ -153,6 +155,8 @@ def test_train_val_and_eval(tmp_path):
     ("train2014/a train2017/b val2017/c", "which all say 'train'"),
     ("train/a val/b valid/c", "which all say 'val'"),
     ("train/a other/b", "a side of a split, or a class"),
+    ("train_one/a test_two/b", "sides of a split, or classes"),
+    ("train/train test/test", "no class folders"),
     ("train/a test/b one/c two/d three/e", "sides of a split, or classes"),
     ("train test", "no class folders, so nobody knows their classes.*depth=1"),
     ("train/a train/b test", "no class folders, so nobody knows their classes"),
@@ -165,6 +169,26 @@ def test_train_val_and_eval(tmp_path):
 def test_what_names_leave_open_is_refused(tmp_path, folders, sentence):
     put(tmp_path, *folders.split())
     with pytest.raises(DataError, match=sentence): quiet(tmp_path)
+
+
+def test_a_side_behind_a_link_is_not_passed_over(tmp_path):
+    put(tmp_path/"root", "train/ant", "train/bee")
+    put(tmp_path/"far", "cat")
+    (tmp_path/"root"/"test").symlink_to(tmp_path/"far")
+    with pytest.raises(DataError, match="no image that can be taken: .*follow_outside=True"):
+        from_folder(tmp_path/"root")
+    assert sides(from_folder(tmp_path/"root", follow_outside=True)) == {"train": ["ant", "bee"], "query": ["cat"]}
+
+
+def test_an_unreadable_side_is_not_passed_over(tmp_path, monkeypatch):
+    put(tmp_path, "train/ant", "train/bee", "test/cat")
+    scandir = os.scandir
+    def refusing(path):
+        if Path(path).name == "test": raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match="no image that can be taken: cannot be listed .Permission denied"):
+        from_folder(tmp_path)
 
 
 def test_an_empty_side_is_not_passed_over(tmp_path):
@@ -231,7 +255,24 @@ def test_sides_in_every_class(tmp_path):
     assert data.closed_set
     assert sides(data) == {"train": ["cat", "dog"], "query": ["cat", "dog"]}
     assert {path.parent.name for path in data.train.sources} == {"train"}
-    assert sides(from_folder(tmp_path, depth=1)) == {"train": ["cat"], "query": ["dog"]}
+    for data in (quiet(tmp_path, depth=1), from_folder(tmp_path, parts="merge")):
+        assert sides(data) == {"train": ["cat"], "query": ["dog"]}
+        assert len(data.train) == 4
+
+
+@pytest.mark.parametrize("depth", [0, -1, "2", 1.5])
+def test_depth_is_a_number_of_folders(tmp_path, depth):
+    put(tmp_path, "ant", "bee")
+    with pytest.raises(DataError, match="a number of folders, 1 or more"): from_folder(tmp_path, depth=depth)
+
+
+@pytest.mark.parametrize("read", [from_folder, class_folders])
+def test_warnings_show_the_line_that_reads(tmp_path, read):
+    put(tmp_path, ".", "ant", "bee")
+    (tmp_path/"empty").mkdir()
+    with pytest.warns(UserWarning) as found: read(tmp_path)
+    assert {w.filename for w in found} == {__file__}
+    assert len(found) == 2
 
 
 # Classes that are called like a side
@@ -243,6 +284,13 @@ def test_a_class_called_train_or_test(tmp_path, folders):
     with said() as texts: data = from_folder(tmp_path)
     assert sorted(data.train.classes + data.query.classes) == folders.split()
     assert "taken for classes" in texts[0]
+
+
+def test_a_side_inside_a_class_is_said(tmp_path):
+    put(tmp_path, "ant", "ant/test", "bee", "bee/test", "cat")
+    with said() as texts: data = from_folder(tmp_path)
+    assert data.counts() == {"train": (4, 1), "query": (6, 2)}
+    assert "called like a side of a split, but its images count for the class 'ant' (2 such folders)" in texts[0]
 
 
 @pytest.mark.parametrize("folders", ["train_station test_tube lake", "express_train freight_train bus",
@@ -266,6 +314,16 @@ def test_class_folders_takes_the_sides_together(tmp_path):
     assert sorted((row.class_name, row.super_class) for row in rows) == [("ant", None)]*4 + [("bee", None)]*2
 
 
+@pytest.mark.parametrize("name, above", [("cub200", "images"), ("cars196", "car_data")])
+def test_benchmarks_sorted_into_train_and_test(tmp_path, name, above):
+    put(tmp_path/"far", "001.a")
+    put(tmp_path/"root", *(f"{above}/{side}/00{c}.{'abcd'[c]}" for side in ("train", "test") for c in (1, 2, 3)))
+    (tmp_path/"root"/above/"train"/"004.e").symlink_to(tmp_path/"far"/"001.a")      # as with lists, links are followed
+    with pytest.warns(UserWarning, match="figures will not be comparable"): data = load_dataset(name, tmp_path/"root")
+    assert sides(data) == {"train": ["001.b", "002.c"], "query": ["003.d", "004.e"]}
+    assert len(data.train) == 8
+
+
 # Which images are whose
 
 def test_sub_folders_of_a_class(tmp_path):
@@ -278,6 +336,14 @@ def test_sub_folders_of_a_class(tmp_path):
     assert data.train.about["super"] == ["a/b"]*2 + ["a/c"]*2
 
 
+def test_images_one_folder_down_in_every_class(tmp_path):
+    put(tmp_path, "cat/images", "dog/images", "owl/images", "owl/images/more")
+    (tmp_path/"cat"/"boxes.txt").write_text("0 0 1 1")
+    assert sides(from_folder(tmp_path)) == {"train": ["cat"], "query": ["dog", "owl"]}
+    put(tmp_path/"two", "cat/images", "cat/masks", "dog/images", "dog/masks")
+    with pytest.raises(DataError, match="'images' would train in one place"): from_folder(tmp_path/"two")
+
+
 def test_classes_and_super_classes_are_not_mixed(tmp_path):
     put(tmp_path, "ant", "bee", "more/cat", "more/dog")
     with pytest.raises(DataError, match="mixes classes and super-classes: 'ant' .*'more'.*depth=1"):
@@ -285,11 +351,26 @@ def test_classes_and_super_classes_are_not_mixed(tmp_path):
     assert sides(from_folder(tmp_path, depth=1)) == {"train": ["ant"], "query": ["bee", "more"]}
 
 
+@pytest.mark.parametrize("folders", [". wrap/images/ant wrap/images/bee", ". wrap/data/train/ant wrap/data/test/bee",
+                                     "images images/train/ant images/test/bee", "train train/ant test/bee",
+                                     "train/ant test/bee test/bee/more/deep"])
+@pytest.mark.parametrize("words", [{}, {"split": "all"}, {"parts": "merge"}, {"depth": 1}])
+def test_no_image_is_lost_without_a_count(tmp_path, folders, words):
+    put(tmp_path, *folders.split(), n=3)
+    data = quiet(tmp_path, **words)
+    taken = sum(len(images) for images in data.sets.values())
+    assert taken + len(data.passed_over) == 9
+    assert taken >= 6
+
+
 def test_images_in_no_class_folder(tmp_path):
     put(tmp_path, ".", "ant", "bee")
     with said() as texts: data = from_folder(tmp_path)
     assert data.counts() == {"train": (2, 1), "query": (2, 1)}
     assert "2 x .ppm: lies in no class folder" in texts[0]
+    (tmp_path/"arrays"/"ant").mkdir(parents=True)
+    (tmp_path/"arrays"/"ant"/"1.npy").write_bytes(b"x")
+    with pytest.raises(DataError, match="no class folder of .* has an image: 1 x .npy"): from_folder(tmp_path/"arrays")
     put(tmp_path/"flat", ".")
     with pytest.raises(DataError, match="2 images but no class folders.*one folder per class"):
         from_folder(tmp_path/"flat")
@@ -516,13 +597,21 @@ def test_links_in_a_circle_outside(tmp_path):
 
 # Names
 
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path/"a.zip").write_bytes(b"x")
+    with pytest.raises(DataError, match="is a file: from_csv reads tables"): from_folder(tmp_path/"a.zip")
+    with pytest.raises(DataError, match="there is no folder"): from_folder(tmp_path/"nowhere")
+
+
 def test_names_that_are_no_text(tmp_path):
+    tmp_path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xe9"))
     put(tmp_path, "ant", "cat")
     os.rename(tmp_path/"ant"/"0.ppm", os.fsencode(tmp_path/"ant") + b"/caf\xe9.ppm")
     os.rename(tmp_path/"cat", os.fsencode(tmp_path) + b"/b\xe9e")
     data = from_folder(tmp_path, split=["b\\xe9e"])
     assert data.counts() == {"train": (2, 1), "query": (2, 1)}
     assert data.query.classes == ["b\\xe9e"]
+    assert data.name == "r\\xe9"
     repr(data).encode()
     assert all(path.is_file() for images in data.sets.values() for path in images.sources)
 

@@ -6,19 +6,25 @@ import sqlite3
 import tarfile
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vptsp.data
 import vptsp.identity
 from vptsp.analysis.check import check_data
+from vptsp.benchmarks import load_emoji
+from vptsp.config import Config
 from vptsp.data import RetrievalData
-from vptsp.files import DataError
-from vptsp.identity import file_hashes, index_path, sets_hash, twin_names
+from vptsp.files import DataError, kept_array
+from vptsp.identity import can_be_read_apart, file_hashes, index_path, sets_hash, twin_names
 from vptsp.images import ImageSet
+from vptsp.loaders import eval_loader
 from vptsp.readers import from_folder, from_pairs
+from vptsp.widgets.base import sprite
 
 
 @pytest.fixture(autouse=True)
@@ -275,28 +281,51 @@ def test_a_sequence_is_read_by_one_thread(tmp_path):
     assert not found.broken and dataset.threads == {threading.get_ident()}
 
 
+class Archive:
+    "Pictures in one file, the number of each in its red; opened once, or once in every process."
+    def __init__(self, path, n=80, in_every_process=False):
+        self.path, self.files, self.in_every_process = path, {}, in_every_process
+        self.targets = [i//4 for i in range(n)]
+        with tarfile.open(path, "w") as archive:
+            for i in range(n):
+                content = io.BytesIO()
+                plain((i, 5, 7), 8).save(content, "PNG")
+                about = tarfile.TarInfo(f"{i}.png")
+                about.size = content.tell()
+                content.seek(0)
+                archive.addfile(about, content)
+        with tarfile.open(path) as archive: self.members = archive.getmembers()
+
+    def __len__(self): return len(self.targets)
+
+    def __getitem__(self, i):
+        process = os.getpid() if self.in_every_process else 0
+        if process not in self.files: self.files[process] = open(self.path, "rb")
+        file = self.files[process]
+        file.seek(self.members[i].offset_data)
+        time.sleep(1e-4)
+        return Image.open(io.BytesIO(file.read(self.members[i].size))), self.targets[i]
+
+
 def test_pictures_of_an_archive_are_right(tmp_path):
-    with tarfile.open(tmp_path/"a.tar", "w") as archive:
-        for i in range(80):
-            content = io.BytesIO()
-            plain((i, 5, 7), 8).save(content, "PNG")
-            about = tarfile.TarInfo(f"{i}.png")
-            about.size = content.tell()
-            content.seek(0)
-            archive.addfile(about, content)
-    class Archive:
-        targets = [i//4 for i in range(80)]
-        def __init__(self):
-            self.file = open(tmp_path/"a.tar", "rb")
-            with tarfile.open(tmp_path/"a.tar") as archive: self.members = archive.getmembers()
-        def __len__(self): return 80
-        def __getitem__(self, i):
-            self.file.seek(self.members[i].offset_data)
-            time.sleep(1e-4)
-            return Image.open(io.BytesIO(self.file.read(self.members[i].size))), self.targets[i]
-    cached = from_pairs(Archive()).cached(tmp_path/"cache", 8, None)
+    cached = from_pairs(Archive(tmp_path/"a.tar")).cached(tmp_path/"cache", 8, None)
     numbers = [images.open(i).getpixel((0, 0))[0] for images in (cached.train, cached.query) for i in range(40)]
     assert numbers == list(range(80))
+
+
+@pytest.mark.parametrize("in_every_process", [False, True])
+def test_worker_processes_do_not_share_an_open_file(tmp_path, in_every_process):
+    data = from_pairs(Archive(tmp_path/"a.tar", in_every_process=in_every_process))
+    cfg = Config.load("emoji").replace(image_size=8, resize=8, batch_size=4, workers=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loader = eval_loader(data.train, cfg, (0.,)*3, (1.,)*3)
+    assert loader.num_workers == (2 if in_every_process else 0)
+    assert any("as with workers=0" in str(w.message) for w in caught) == (not in_every_process)
+    for _ in range(2):
+        numbers = torch.cat([images[:, 0, 0, 0]*255 for images, _ in loader]).round().int().tolist()
+        assert numbers == list(range(40))
+    assert can_be_read_apart(load_emoji().query) and can_be_read_apart(data.cached(tmp_path/"cache", 8, None).query)
 
 
 def test_errors_of_a_dataset_are_wrapped(tmp_path):
@@ -342,6 +371,22 @@ def test_the_same_item_and_the_same_picture(tmp_path):
     RetrievalData("x", one_class(["a/1.png"], "a"), one_class(["b/1.png"], "b"))        # one name is not one file
 
 
+def test_the_same_image_twice_among_queries(tmp_path):
+    for name in "abc": plain("red").save(tmp_path/f"{name}.png")
+    (tmp_path/"link.png").symlink_to(tmp_path/"a.png")
+    os.link(tmp_path/"a.png", tmp_path/"copy.png")
+    def data(names, labels=None, **words):
+        query = ImageSet([tmp_path/f"{name}.png" for name in names], labels or [0]*len(names), ["x", "y"])
+        return RetrievalData("d", ImageSet([], [], []), query, **words)
+    for names in (["b", "b"], ["a", "b", "link"]):
+        with pytest.raises(DataError, match="1 images are in query twice under one class"): data(names)
+    data(["a", "b", "copy"])                                        # a copy, if of no extra room: the check names it
+    data(["b", "b"], [0, 1])                                        # of two classes: a hard case, no present
+    gallery = ImageSet([tmp_path/"c.png"], [0], ["x", "y"])
+    data(["b", "b"], gallery=gallery)
+    assert len(check_data(data(["a", "b"])).same) == 1
+
+
 def test_class_names_that_look_alike():
     assert twin_names(["Cat", "cat ", "dog", "caf\u00e9", "cafe\u0301", "a  b", "A b", "a-b"]) == [
         ["A b", "a  b"], ["Cat", "cat "], ["cafe\u0301", "caf\u00e9"]]
@@ -383,3 +428,32 @@ def test_flat_images_and_wrong_labels_are_named():
     assert any(line.startswith("2 images are flat") for line in found.lines())
     assert found.mislabelled == [[("train", 3), ("train", 4)]]
     assert any(line.startswith("the same picture under different classes") for line in found.lines())
+
+
+# ---- arrays that are kept
+
+def test_a_kept_array_that_is_damaged_or_cannot_be_kept(tmp_path):
+    made = []
+    def squares():
+        made.append(1)
+        return np.arange(4)**2
+    kept_array(tmp_path, ("squares",), squares)
+    file, = tmp_path.iterdir()
+    for content in (b"", file.read_bytes()[:-5], b"no array"):
+        file.write_bytes(content)
+        assert kept_array(tmp_path, ("squares",), squares).tolist() == [0, 1, 4, 9]
+    assert len(made) == 4 and kept_array(tmp_path, ("squares",), squares).tolist() == [0, 1, 4, 9] and len(made) == 4
+    (tmp_path/"no folder").write_text("")
+    assert kept_array(tmp_path/"no folder", ("squares",), squares).tolist() == [0, 1, 4, 9]
+    assert sorted(tmp_path.iterdir()) == sorted([file, tmp_path/"no folder"])
+
+
+def test_thumbnails_of_a_sequence_are_made_by_one_thread(tmp_path):
+    dataset = Alone()
+    images = from_pairs(dataset).train
+    class Shown:
+        sha256 = "alone"
+        def __len__(self): return len(images)
+        def place(self, i): return images, i
+    sprite(Shown(), 8, progress=None)
+    assert dataset.threads == {threading.get_ident()}

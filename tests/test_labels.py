@@ -55,7 +55,7 @@ def test_values_that_can_be_told_apart(labels, values):
     (3, "one value, '3'"), (torch.tensor(3), "one value"), ([{"a": 1}], "a dict: an image has one label"),
     ([1, "1"], "1 and '1' stand side by side"), ([True, "True"], "True and 'True' stand side by side"),
     ([True, 1], "True and 1 stand side by side"), ([False, 2, 3], "False and 2 stand side by side"),
-    ([.5, ".5", "0.5"], "0.5 and '0.5' stand")])
+    ([.5, ".5", "0.5"], "0.5 and '0.5' stand"), ([object(), object()], "a object: an image has one label")])
 def test_values_that_cannot(labels, message):
     with pytest.raises(LabelError, match=message): label_values(labels)
     with pytest.raises(LabelError, match=message): number_labels(labels)
@@ -169,7 +169,9 @@ def test_two_numbers_of_one_name_stay_two_classes():
     animals = ["ant", "crane", "bee", "crane", "dog", "elk"]
     data, said = warned(lambda: from_pairs(Set(SIX, animals), split=["dog", "elk"]))
     assert data.train.classes == ["ant", "bee", "crane (1)", "crane (3)"]
-    assert data.train.labels.bincount().tolist() == [3]*4 and "'crane' for 1 and 3" in said[0]
+    assert data.train.labels.bincount().tolist() == [3]*4 and said == [
+        "pairs: the class name 'crane' stands for the labels 1 and 3; these are classes of their own: "
+        "'crane (1)', 'crane (3)'."]
     assert warned(lambda: from_pairs(Set(SIX, animals), split=[1, 3]))[0].query.classes == ["crane (1)", "crane (3)"]
     with pytest.raises(DataError, match=r"split names 'crane', but .* did you mean 'crane \("):
         warned(lambda: from_pairs(Set(SIX, animals), split=["crane"]))

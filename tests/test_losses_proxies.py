@@ -13,7 +13,7 @@ from vptsp.losses import (
     NormSoftmaxLoss,
     PairLoss,
     ProxyAnchorLoss,
-    ProxyNCALoss,
+    ProxyNCAPublishedLoss,
     build_loss,
     lse0,
     proxy_similarities,
@@ -167,10 +167,10 @@ def batch(seed): return torch.randn(6, 8), torch.tensor([0, 0, 3, 3, 1, 0]), tor
 def test_against_the_definitions(batch):
     assert_close(ProxyAnchorLoss()(*batch), slow_proxy_anchor(*batch))
     assert_close(ProxyAnchorLoss(positive_reduction="present")(*batch), slow_proxy_anchor(*batch, present=True))
-    assert_close(ProxyNCALoss()(*batch), slow_proxy_nca(*batch))
+    assert_close(ProxyNCAPublishedLoss()(*batch), slow_proxy_nca(*batch))
 
 
-LOSSES = [ProxyAnchorLoss(), ProxyNCALoss(), NormSoftmaxLoss(), PairLoss("MultiSimilarityLoss")]
+LOSSES = [ProxyAnchorLoss(), ProxyNCAPublishedLoss(), NormSoftmaxLoss(), PairLoss("MultiSimilarityLoss")]
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
@@ -206,9 +206,9 @@ def test_a_positive_reduction_that_is_none():
 
 def test_pair_losses_by_name(batch):
     with pytest.raises(ConfigError, match="Did you mean 'MultiSimilarityLoss'?"): PairLoss("MultiSimilarity")
-    with pytest.raises(ConfigError, match="brings its own weights"): PairLoss("ArcFaceLoss")
+    with pytest.raises(ConfigError, match="it has weights of its own"): PairLoss("ArcFaceLoss")
     with pytest.raises(ConfigError) as e: build_loss(Config(loss="proxy_ancor"))
-    assert "must be proxy_anchor, proxy_nca, norm_softmax" in str(e.value)
+    assert "must be proxy_anchor, proxy_nca_published, proxy_nca_paper, norm_softmax" in str(e.value)
     assert str(e.value).endswith("Did you mean 'proxy_anchor'?")
 
 

@@ -209,6 +209,8 @@ def test_fingerprints_stay_what_they_were():
         for p in (*plain.parameters(), *adapted.parameters()): p.fill_(.5)
     assert fingerprint_0_1(plain) == "e08cef525dce1a44d1015f6f139f62e479d34f322785537af7ca75f7555b1707"
     assert fingerprint_0_1(adapted) == "d31a276602948533ffec95d5e15af9070cf6ee6765f31523b24ccef53bd62dc9"
+    assert plain.fingerprint() == "2-79b1e20c87b3626a002219e0cb43d29a7cfa25a2d75e9f713016194818fc20eb"
+    assert adapted.fingerprint() == "2-6ae68b1e9a4f6ede0d74d79dac7baf066029977efd3ab0ada548bf14a360711d"
 
 def test_for_embedding_shares_tensors_and_disturbs_no_random_number(images):
     model = tiny().train()

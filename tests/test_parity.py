@@ -14,7 +14,7 @@ import timm
 import torch
 
 from vptsp.config import from_published
-from vptsp.losses import ProxyAnchorLoss, ProxyNCALoss, build_loss
+from vptsp.losses import ProxyAnchorLoss, ProxyNCAPublishedLoss, build_loss
 from vptsp.metrics import clustering_metrics, neighbours, retrieval_metrics
 from vptsp.model import build_model
 from vptsp.published_weights import from_published_name, load_published
@@ -260,7 +260,7 @@ def check_trained(g, model):
 
 # -- C: losses -------------------------------------------------------------------------------------
 
-LOSSES = {"anchor": ProxyAnchorLoss, "nca": ProxyNCALoss}
+LOSSES = {"anchor": ProxyAnchorLoss, "nca": ProxyNCAPublishedLoss}
 LOSS_SETTINGS = ("pos_alpha", "neg_alpha", "pos_delta", "neg_delta")
 
 

@@ -10,8 +10,8 @@ from vptsp.benchmarks import load_dataset
 from vptsp.files import DataError
 from vptsp.lists import find_image, listed_image, numbered_lines, read_lines, read_text
 from vptsp.readers import from_csv
+from vptsp.records import read_table
 from vptsp.rows import part_of
-from vptsp.tables import read_table
 
 NAMES = [f"{c}{i}.png" for c in "abcdef" for i in range(3)]
 
@@ -86,6 +86,8 @@ def test_an_index_column_and_notes_are_passed_over(folder):
     ("a0.png,a\nb0.png,b\n", "expected a header with the columns path and label, but found 'a0.png', 'a'"),
     ("path,label,Label \na0.png,a,b\n", "the column label stands in the header 2 times"),
     ("path;label,split\na0.png;a,train\n", "expected a header"),
+    ('"path,label"\n"a0.png,a"\n', "in one field: take away the quotes around whole lines"),
+    ('{"path": "a0.png"}\n', "but found '{\"path\": \"a0.png\"}'"),
     (lines() + "path,label\n", "line 20: the header stands here again"),
     (lines() + "a0.png\n", "line 20: 1 field, but the header has 2 columns"),
     (lines() + "\n\na0.png,\n", "line 22: path and label must both be there, but the label is ''"),
@@ -122,9 +124,12 @@ def test_quotes_that_swallow(folder, text, message):
 
 
 def test_quotes_that_do_not(folder):
-    label = {"a": '"cat, siamese"', "b": '"24"" monitor"', "c": '5" disc', "d": "it's"}
-    data, _ = read(folder, lines(label=lambda n: label.get(n[0], n[0])))
-    assert set(counted(data)) == {"cat, siamese", '24" monitor', '5" disc', "it's", "e", "f"}
+    label = {"a": '"cat, siamese"', "b": '"24"" monitor"', "c": ' """x"""', "d": "it's"}
+    data, said = read(folder, lines(label=lambda n: label.get(n[0], n[0])))
+    assert set(counted(data)) == {"cat, siamese", '24" monitor', '"x"', "it's", "e", "f"} and not said
+    data, said = read(folder, lines(label=lambda n: '5" disc' if n[0] == "c" else n[0]))
+    assert counted(data)['5" disc'] == 3
+    assert said == ["t.csv, line 8: the label '5\" disc' holds a quote, which is taken as it stands."]
 
 
 @pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x0c", "\x0b", "\x1c", "\u3000", "\t"])
@@ -178,8 +183,9 @@ def test_missing_labels(folder, word):
     text = lines(label=lambda n: word if n[0] == "b" else n[0])
     refused(folder, text, "line 5: path and label must both be there, but the label is .* 3 of 18 rows")
     assert counted(read(folder, text, missing="drop")[0]) == {c: 3 for c in "acdef"}
-    assert len(counted(read(folder, text, missing="keep")[0])) == 6
+    assert read(folder, text, missing="keep", split=[word.strip('"')])[0].counts()["query"] == (3, 1)
     refused(folder, lines(), "missing = 'no'", missing="no")
+    refused(folder, lines(label=lambda n: word), "no row has a label", missing="drop")
 
 
 def test_minus_one_is_missing_where_nothing_else_is_negative(folder):

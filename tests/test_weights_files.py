@@ -316,6 +316,44 @@ def test_names_of_a_real_model_of_torchvision(tmp_path):
     assert torch.allclose(seen, ours.forward_features(x), atol=1e-4)
 
 
+def test_the_format_of_the_vit_authors(sd, tmp_path):
+    "Kernels of JAX are (in, out), those of attention have a head axis."
+    d, h = 12, 2
+    held = {"embedding/kernel": sd["patch_embed.proj.weight"].permute(2, 3, 1, 0), "cls": sd["cls_token"],
+            "embedding/bias": sd["patch_embed.proj.bias"], "head/kernel": torch.ones(d, 3), "head/bias": torch.ones(3),
+            "Transformer/posembed_input/pos_embedding": sd["pos_embed"]}
+    for there, ours in [("encoder_norm", "norm")] + [(f"encoderblock_{i}/LayerNorm_{a}", f"blocks.{i}.norm{b}")
+                                                     for i in range(2) for a, b in ((0, 1), (2, 2))]:
+        held |= {f"Transformer/{there}/scale": sd[f"{ours}.weight"], f"Transformer/{there}/bias": sd[f"{ours}.bias"]}
+    for i in range(2):
+        attention = f"Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1"
+        for kind in ("weight", "bias"):
+            for name, t in zip(("query", "key", "value"), sd[f"blocks.{i}.attn.qkv.{kind}"].chunk(3)):
+                shaped = t.T.reshape(d, h, d//h) if kind == "weight" else t.reshape(h, d//h)
+                held[f"{attention}/{name}/{'kernel' if kind == 'weight' else 'bias'}"] = shaped
+        held[f"{attention}/out/kernel"] = sd[f"blocks.{i}.attn.proj.weight"].T.reshape(h, d//h, d)
+        held[f"{attention}/out/bias"] = sd[f"blocks.{i}.attn.proj.bias"]
+        for j in (1, 2):
+            stem = f"Transformer/encoderblock_{i}/MlpBlock_3/Dense_{j - 1}"
+            weight, bias = sd[f"blocks.{i}.mlp.fc{j}.weight"], sd[f"blocks.{i}.mlp.fc{j}.bias"]
+            held |= {f"{stem}/kernel": weight.T, f"{stem}/bias": bias}
+    np.savez(tmp_path/"w.npz", **{name: t.contiguous().numpy() for name, t in held.items()})
+    vit = made(1)
+    load_weights(vit, tmp_path/"w.npz")
+    assert same(weights_of(vit), sd)
+    with pytest.raises(BackboneError, match="cannot be read as weights of this backbone"):
+        load_weights(made(1, depth=3), tmp_path/"w.npz")
+
+
+def test_the_backbone_of_a_tuned_model(sd, tmp_path):
+    cfg = Config.load("cub200_small", embed_dim=12, batch_size=4, num_prompts=2, image_size=16, resize=16)
+    build_model(cfg, 3, backbone=made()).save(tmp_path/"tuned", backbone=True)
+    vit = made(1)
+    with pytest.warns(UserWarning, match="a tuned model of vptsp: its backbone alone is taken.*Model.load"):
+        load_weights(vit, tmp_path/"tuned")
+    assert same(weights_of(vit), sd)
+
+
 # Positions
 
 def test_positions_at_another_size_are_resampled_as_timm_does(sd, tmp_path):

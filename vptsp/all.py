@@ -7,14 +7,14 @@ __all__ = ['attention_arrays', 'attention_maps', 'DataCheck', 'check_data', 'com
            'Snapshots', 'study', 'Backbone', 'BackboneError', 'datasets', 'load_dataset', 'load_emoji',
            'register_benchmark', 'Callback', 'clustering_metrics', 'Config', 'ConfigError', 'methods', 'presets',
            'RetrievalData', 'embed_all', 'embed_images', 'DataError', 'Hits', 'ImageSet', 'show_classes',
-           'eval_transform', 'NormSoftmaxLoss', 'ProxyAnchorLoss', 'ProxyNCALoss', 'build_loss', 'register_loss',
-           'evaluate', 'rank', 'retrieval_metrics', 'Model', 'Output', 'build_model', 'load_vit', 'GRUAccumulator',
-           'MeanAccumulator', 'SemanticProxies', 'register_accumulator', 'load_published', 'from_csv', 'from_folder',
-           'from_hf', 'from_pairs', 'Gallery', 'GalleryError', 'Run', 'measure', 'approximate_search',
-           'compare_searches', 'neighbours', 'Trainer', 'AttentionViewer', 'Explorer', 'show_retrievals',
-           'ProxyInspector', 'Live', 'demo', 'report_page']
+           'eval_transform', 'NormSoftmaxLoss', 'ProxyAnchorLoss', 'ProxyNCALoss', 'ProxyNCAPaperLoss',
+           'ProxyNCAPublishedLoss', 'build_loss', 'register_loss', 'evaluate', 'rank', 'retrieval_metrics', 'Model',
+           'Output', 'build_model', 'load_vit', 'GRUAccumulator', 'MeanAccumulator', 'SemanticProxies',
+           'register_accumulator', 'load_published', 'from_csv', 'from_folder', 'from_hf', 'from_pairs', 'Gallery',
+           'GalleryError', 'Run', 'measure', 'approximate_search', 'compare_searches', 'neighbours', 'Trainer',
+           'AttentionViewer', 'Explorer', 'show_retrievals', 'ProxyInspector', 'Live', 'demo', 'report_page']
 
-# %% ../nbs/41_all.ipynb #f5fa91f8
+# %% ../nbs/41_all.ipynb #135ae505
 import vptsp.widgets.check  # noqa: F401, draws what `check_data` finds
 from .analysis.attention import attention_arrays, attention_maps
 from .analysis.check import DataCheck, check_data
@@ -33,7 +33,15 @@ from .files import DataError
 from .hits import Hits
 from .images import ImageSet, show_classes
 from .loaders import eval_transform
-from .losses import NormSoftmaxLoss, ProxyAnchorLoss, ProxyNCALoss, build_loss, register_loss
+from vptsp.losses import (
+    NormSoftmaxLoss,
+    ProxyAnchorLoss,
+    ProxyNCALoss,
+    ProxyNCAPaperLoss,
+    ProxyNCAPublishedLoss,
+    build_loss,
+    register_loss,
+)
 from .metrics import evaluate, rank, retrieval_metrics
 from .model import Model, Output, build_model
 from .pretrained import load_vit
@@ -51,13 +59,14 @@ from .widgets.inspector import ProxyInspector
 from .widgets.live import Live
 from .widgets.report import demo, report_page
 
-# %% ../nbs/41_all.ipynb #dcaea1f6
+# %% ../nbs/41_all.ipynb #0e8e192f
 _all_ = ["attention_arrays", "attention_maps", "DataCheck", "check_data", "compare", "layout",
          "umap_layout", "proxy_figures", "Snapshots", "study", "Backbone", "BackboneError",
          "datasets", "load_dataset", "load_emoji", "register_benchmark", "Callback",
          "clustering_metrics", "Config", "ConfigError", "methods", "presets", "RetrievalData",
          "embed_all", "embed_images", "DataError", "Hits", "ImageSet", "show_classes",
-         "eval_transform", "NormSoftmaxLoss", "ProxyAnchorLoss", "ProxyNCALoss", "build_loss",
+         "eval_transform", "NormSoftmaxLoss", "ProxyAnchorLoss", "ProxyNCALoss", "ProxyNCAPaperLoss",
+         "ProxyNCAPublishedLoss", "build_loss",
          "register_loss", "evaluate", "rank", "retrieval_metrics", "Model", "Output",
          "build_model", "load_vit", "GRUAccumulator", "MeanAccumulator", "SemanticProxies",
          "register_accumulator", "load_published", "from_csv", "from_folder", "from_hf",

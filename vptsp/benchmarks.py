@@ -108,7 +108,7 @@ def _parts(entries: Sequence[Entry], *parts: str, super_of: Callable[[Entry], st
 def _read_cub(root: str | Path) -> RetrievalData:
     folder = first_folder(root, "cub200/CUB_200_2011", "cub200", "CUB_200_2011", ".")
     images = first_folder(folder, "images")
-    if not (folder/"images.txt").is_file(): return split_data("cub200", class_folders(images), .5)
+    if not (folder/"images.txt").is_file(): return split_data("cub200", class_folders(images, follow_outside=True), .5)
     lines = _fields(folder/"images.txt", r"[0-9]+\s+(([^/\\]+)[/\\].+)", "`image_id class_folder/image`")
     entries = [entry_of(f"images.txt, line {n}", images, fields[1], fields[2]) for n, fields in lines]
     return split_data("cub200", _rows(without_repeats(entries)), .5)
@@ -164,8 +164,9 @@ def _cars_rows(folder: Path) -> list[Row]:
     if "cars_train_annos.mat" in lists:
         test = lists.get("cars_test_annos_withlabels.mat", lists.get("cars_test_annos.mat"))
         return _cars_of_lists(folder, lists["cars_train_annos.mat"], test)
-    if (folder/"images").is_dir(): return class_folders(folder/"images")
-    return class_folders(_cars_folder(folder, "train")) + class_folders(_cars_folder(folder, "test"))
+    if (folder/"images").is_dir(): return class_folders(folder/"images", follow_outside=True)
+    return [row for split in ("train", "test")
+            for row in class_folders(_cars_folder(folder, split), follow_outside=True)]
 
 @register_benchmark("cars196", ks=(1, 2, 4, 8), counts={"train": (8054, 98), "query": (8131, 98)})
 def _read_cars(root: str | Path) -> RetrievalData:

@@ -42,7 +42,7 @@ def pairwise_f1(
     right = _pairs(np.unique(both, return_counts=True)[1])
     return float(2*right/max(_pairs(np.bincount(classes)) + _pairs(np.bincount(groups)), 1))
 
-# %% ../nbs/13b_clustering.ipynb #f2f48b8e
+# %% ../nbs/13b_clustering.ipynb #a2642d06
 def kmeans(
     embeddings: Vectors,   # (n, e)
     k: int,                # clusters
@@ -67,7 +67,7 @@ def clustering_metrics(
     labels: Labels,                   # (n,)
     clusters: Labels | None = None,   # (n,); None to run k-means
     seed: int = 0,                    # of k-means
-    missing: str = "refuse",          # labels: `refuse`, `drop`, or `keep` as a class
+    missing: str = "refuse",          # `refuse`, `drop`, or `keep` missing labels as a class
 ) -> dict[str, float]:                # NMI, AMI, F1
     "Agreement of clusters and classes. Raises `MetricsError` for labels of another number, or a missing one."
     from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['RetrievalData']
 
-# %% ../nbs/03_data.ipynb #e57490d4
+# %% ../nbs/03_data.ipynb #4393451a
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -25,14 +26,14 @@ from torchvision import transforms as T
 from tqdm.auto import tqdm
 
 from .files import DataError, moved, printable
-from .identity import is_file, pixel_hash, sets_hash, shared_images, twin_names
+from .identity import is_file, pixel_hash, repeated_images, sets_hash, shared_images, twin_names
 from .images import ImageSet
 from .opening import FullScale
 
 if TYPE_CHECKING:
     from vptsp.listing import Ledger
 
-# %% ../nbs/03_data.ipynb #d5b0e009
+# %% ../nbs/03_data.ipynb #03a367e2
 def _check_sets(data: "RetrievalData") -> None:
     tested = set(data.query.classes) | set(data.gallery.classes if data.gallery is not None else ())
     both = sorted(set(data.train.classes) & tested)
@@ -56,20 +57,21 @@ def _check_twins(data: "RetrievalData", tested: set[str]) -> None:
         raise DataError(message)
 
 def _check_images(data: "RetrievalData") -> None:
-    "Raises `DataError` for an image that is in two sets."
-    names = list(data.sets)
-    for second in range(1, len(names)):
-        for first in range(second):
-            a, b = names[first], names[second]
-            shared = shared_images(data.sets[a], data.sets[b])
-            if not shared: continue
-            one = data.sets[a].sources[shared[0][0]]
-            way_out = "an image that was trained on says nothing about new ones: take them out of one side."
-            if a == "query":
-                way_out = ("each would find itself: take them out of the gallery, or leave the gallery out (queries "
-                           "are then sought among the other queries).")
-            message = f"{data.name}: {len(shared):,} images are in {a} and in {b}, {str(one)!r} for one: {way_out}"
-            raise DataError(message)
+    "Raises `DataError` for an image that is in two sets, or would find itself."
+    for first, second in itertools.combinations(data.sets, 2):
+        if not (shared := shared_images(data.sets[first], data.sets[second])): continue
+        way_out = "an image that was trained on says nothing about new ones: take them out of one side."
+        if first == "query":
+            way_out = ("each would find itself: take them out of the gallery, or leave the gallery out (queries "
+                       "are then sought among the other queries).")
+        raise _twice(data, f"are in {first} and in {second}", len(shared), first, shared[0][0], way_out)
+    if data.gallery is None and (repeated := repeated_images(data.query)):
+        way_out = "each would find itself: take the second ones out."
+        raise _twice(data, "are in query twice under one class", len(repeated), "query", repeated[0][0], way_out)
+
+def _twice(data: "RetrievalData", where: str, n: int, name: str, i: int, way_out: str) -> DataError:
+    one = printable(data.sets[name].sources[i])
+    return DataError(f"{data.name}: {n:,} images {where}, {one!r} for one: {way_out}")
 
 # %% ../nbs/03_data.ipynb #6d1d3512
 class _ContentHash:
@@ -180,9 +182,10 @@ def _with_sets(data: RetrievalData, sets: dict[str, ImageSet]) -> RetrievalData:
     return RetrievalData(data.name, **sets, sha256=data._given, closed_set=data.closed_set,
                          passed_over=data.passed_over)  # type: ignore
 
-# %% ../nbs/03_data.ipynb #b4ba7f8b
+# %% ../nbs/03_data.ipynb #06d8e189
 class _Decoded:
     "Images as raw pixels in one file."
+    by_processes = True  # each has its own view of the file
     def __init__(self, folder: Path):
         self.folder = folder
         self.places = np.load(folder/"places.npy", allow_pickle=False)  # (n, 3): offset, height, width

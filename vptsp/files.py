@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['replacing', 'write_text', 'kept_array', 'DataError', 'bundled_folder', 'checked_file', 'printable', 'moved']
 
-# %% ../nbs/00_files.ipynb #398e4418
+# %% ../nbs/00_files.ipynb #37e43e51
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def write_text(
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
-# %% ../nbs/00_files.ipynb #abc6a102
+# %% ../nbs/00_files.ipynb #ca853562
 def _digest(parts) -> str:
     "Hash of bytes, arrays, and whatever has a faithful `repr`."
     h = hashlib.sha256()
@@ -53,15 +54,23 @@ def kept_array(
     parts: tuple,                   # all that the array depends on
     make: Callable[[], np.ndarray], # makes it
 ) -> np.ndarray:
-    "The array that `make` gives, made once for the same `parts`."
+    "The array that `make` gives, made once for the same `parts`. A folder that cannot be used only costs the time."
     if folder is None: return make()
     file = Path(folder)/f"{_digest(parts)}.npy"
-    if file.is_file(): return np.load(file, allow_pickle=False)
+    with suppress(OSError, ValueError, EOFError): return np.load(file, allow_pickle=False)  # not there, or damaged
     array = make()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as part, open(part, "wb") as f:
-        np.save(f, array)
+    with suppress(OSError): _keep(array, file)
     return array
+
+def _keep(array: np.ndarray, file: Path) -> None:
+    "Write an array, which other processes may be about to do too."
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(f"{file}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as f: np.save(f, array)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 # %% ../nbs/00_files.ipynb #118df286
 class DataError(ValueError):

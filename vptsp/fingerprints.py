@@ -16,8 +16,9 @@ import torch
 from .config import Config
 from .settings import embedding_settings
 
-# %% ../nbs/11c_fingerprints.ipynb #8b64b2f1
-_first_settings = "image_size resize backbone pool head adapter adapter_scale adapter_norm lora_alpha".split()
+# %% ../nbs/11c_fingerprints.ipynb #83a5be96
+_first_settings = """image_size resize crop interpolation backbone pool head adapter adapter_scale adapter_norm
+    lora_alpha""".split()
 
 def fingerprint_of(
     cfg: Config,

@@ -68,7 +68,7 @@ def write_stored(
     write_text(folder/"gallery.json", json.dumps(about, indent=1))
     return name
 
-# %% ../nbs/16b_gallery_files.ipynb #04b64119
+# %% ../nbs/16b_gallery_files.ipynb #700ad825
 class _Mixed(ValueError):
     "Files of two saves."
 
@@ -78,17 +78,19 @@ def _read_once(folder: Path) -> Stored:
     text = (folder/"images.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.split("\n") if line.strip()]
     with safe_open(folder/"embeddings.safetensors", "pt") as file:
-        E, names = file.get_tensor("embeddings"), {about.get("id"), (file.metadata() or {}).get("gallery")}
+        E, names = file.get_tensor("embeddings").clone(), {about.get("id"), (file.metadata() or {}).get("gallery")}
     names |= {line["gallery"] for line in lines[:1] if "gallery" in line}
-    if len(names) > 1: raise _Mixed
+    # safetensors opens a file for its header and again for its tensors: nothing may have been exchanged meanwhile
+    names.add(json.loads((folder/"gallery.json").read_text(encoding="utf-8")).get("id"))
     same_count = len(lines) == len(E) == about["images"]
     if not same_count or E.ndim != 2 or not len(E) or E.dtype != torch.float32:
         message = (f"gallery.json says {about['images']} images, images.jsonl {len(lines)}, "
                    f"embeddings are {E.dtype} of shape {tuple(E.shape)}")
         raise ValueError(message)
     if wrong := int(((E.norm(dim=1) - 1).abs() < .01).logical_not().sum()):
-        message = f"{wrong:,} of {len(E):,} embeddings are not of length one"
+        message = f"{wrong:,} of {len(E):,} embeddings hold NaN or are not of length one"
         raise ValueError(message)
+    if len(names) > 1: raise _Mixed
     return _as_stored(about, lines, E)
 
 def _as_stored(about: dict, lines: list[dict], E: torch.Tensor) -> Stored:
@@ -106,12 +108,13 @@ def _as_stored(about: dict, lines: list[dict], E: torch.Tensor) -> Stored:
     return Stored(E, names, labels, marks, root, str(about["fingerprint"]), dict(about["skipped"]),
                   about.get("walked"), [str(p) for p in about.get("exclude", [])], ledger, about.get("id"))
 
-# %% ../nbs/16b_gallery_files.ipynb #e80f4739
-_damage = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
+# %% ../nbs/16b_gallery_files.ipynb #ae37c8c4
+# RuntimeError is torch's word for a file that is gone by the time its tensors are read
+_damage = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 
 def read_stored(
     folder: Path,
-    patience: float = 3.,  # seconds for which a folder that is being replaced is tried again
+    patience: float = 2.,  # seconds for which a folder that is being replaced is tried again
 ) -> Stored:
     "A gallery's files. Raises `FileNotFoundError` where there is none, `GalleryError` for a damaged one."
     end = time.monotonic() + patience
@@ -121,10 +124,9 @@ def read_stored(
             return _read_once(folder)
         except _damage as e:
             moving = _which(folder) != before or _being_written(folder) and not (folder/"gallery.json").is_file()
-            if (moving or isinstance(e, _Mixed)) and time.monotonic() < end:
-                time.sleep(.005)
-                continue
-            raise _unreadable(folder, e) from None
+            left = end - time.monotonic() if moving else end - patience/2 - time.monotonic()
+            if left < 0 or not (moving or isinstance(e, _Mixed)): raise _unreadable(folder, e) from None
+            time.sleep(.005)
 
 def _unreadable(folder: Path, e: Exception) -> Exception:
     if not (folder/"gallery.json").is_file():
@@ -146,7 +148,7 @@ def _being_written(folder: Path) -> bool:
     try: return any(name.startswith(f".{folder.name}-") for name in os.listdir(folder.absolute().parent))
     except OSError: return False
 
-# %% ../nbs/16b_gallery_files.ipynb #2833f593
+# %% ../nbs/16b_gallery_files.ipynb #e52f0539
 def _exchanged(a: Path, b: Path) -> bool:
     "Exchange two folders in one step; False where the system cannot."
     if not sys.platform.startswith("linux"): return False
@@ -158,18 +160,19 @@ def _exchanged(a: Path, b: Path) -> bool:
 def replace_folder(
     folder: Path,  # the place
     new: Path,     # what is to stand there
-    old: Path,     # where what stands there goes
+    old: Path,     # where what stands there goes, under this name and a number
 ) -> None:
     "Put `new` in the place of `folder`; back again if that fails."
-    if folder.exists() and _exchanged(folder, new):
-        new.rename(old)
-        return
-    try:
-        if folder.exists(): folder.rename(old)
-        new.rename(folder)
-    except BaseException:
-        if old.exists() and not folder.exists(): old.rename(folder)
-        raise
+    for attempt in range(50):
+        away = old.with_name(f"{old.name}{attempt}")
+        if folder.exists() and _exchanged(folder, new): return new.rename(away)  # type: ignore
+        try:
+            if folder.exists(): folder.rename(away)
+            return new.rename(folder)  # type: ignore
+        except BaseException as e:
+            if away.exists() and not folder.exists(): away.rename(folder)
+            if not isinstance(e, OSError) or attempt == 49: raise
+            time.sleep(.01)        # another one came between: theirs is what stands there now
 
 @contextmanager
 def one_writer(

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['Head', 'NoHead', 'principal_axes']
 
-# %% ../nbs/11a_heads.ipynb #68c548ea
+# %% ../nbs/11a_heads.ipynb #b9b35e7a
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .config import ConfigError
+from .proxies import full_precision
 
-# %% ../nbs/11a_heads.ipynb #d17bbad7
+# %% ../nbs/11a_heads.ipynb #e562b972
 class Head(nn.Module):
     "Pooled features (b, t, d) to embeddings (b, e) of length one."
     def __init__(
@@ -32,7 +33,7 @@ class Head(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         a_token = [linear(norm(features[:, t])) for t, (norm, linear) in enumerate(zip(self.norms, self.linears))]
-        return self.drop(F.normalize(torch.stack(a_token).mean(0).float(), dim=1))
+        return self.drop(F.normalize(full_precision(torch.stack(a_token).mean(0)), dim=1))
 
     @torch.no_grad()
     def start_as_identity(self) -> None:
@@ -58,12 +59,12 @@ class Head(nn.Module):
                 message = (f"this head_init finds at most {linear.in_features} axes, the backbone's width, "
                            f"but embed_dim = {linear.out_features}.")
                 raise ConfigError(message)
-            x = norm(features[:, t])
+            x = full_precision(norm(features[:, t].to(norm.weight.dtype)))
             axes = principal_axes(x - x.mean(0), linear.out_features, labels, evenness)
             linear.weight.copy_(axes)
             linear.bias.copy_(-axes @ x.mean(0))
 
-# %% ../nbs/11a_heads.ipynb #797ea8e2
+# %% ../nbs/11a_heads.ipynb #a6fc87b2
 class NoHead(nn.Module):
     "The pooled features themselves (averaged over two class tokens), of length one."
     def __init__(self, dropout: float = 0.):
@@ -71,9 +72,9 @@ class NoHead(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.drop(F.normalize(features.mean(1).float(), dim=1))
+        return self.drop(F.normalize(full_precision(features.mean(1)), dim=1))
 
-# %% ../nbs/11a_heads.ipynb #f630a098
+# %% ../nbs/11a_heads.ipynb #1a47c538
 def principal_axes(
     x: torch.Tensor,              # centred features, (n, d)
     number: int,                  # e, how many
@@ -81,10 +82,10 @@ def principal_axes(
     evenness: float,              # epsilon: the larger, the less is shrunk
 ) -> torch.Tensor:                # (e, d), in the order of falling variance
     "Rows on which features are projected."
-    even = torch.eye(x.shape[1], device=x.device)
+    even = torch.eye(x.shape[1], device=x.device, dtype=x.dtype)
     if labels is not None:
         _, inverse, count = labels.unique(return_inverse=True, return_counts=True)
-        total = torch.zeros(len(count), x.shape[1], device=x.device).index_add(0, inverse, x)
+        total = x.new_zeros(len(count), x.shape[1]).index_add(0, inverse, x)
         within = x - (total/count[:, None])[inverse]
         variance, axes = torch.linalg.eigh(within.T @ within/len(x))
         mean_variance = variance.mean()

@@ -23,13 +23,14 @@ from .pictures import picture_name, tile_row
 
 _all_ = [open_image]  # found here too
 
-# %% ../nbs/02a_images.ipynb #7e6440b8
+# %% ../nbs/02a_images.ipynb #aee82d45
 class Tiles(Protocol):
     "Where pictures are that are not files of their own."
     def tile(self, i: int) -> Image.Image: ...
 
 class Sheet:
     "A sprite sheet: square tiles in rows, numbered from the left, then down."
+    by_processes = True  # several processes may read it at a time
     def __init__(
         self,
         path: str | Path,  # of the sheet, an image file

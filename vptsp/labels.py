@@ -71,7 +71,7 @@ def _flat(labels: Any, what: str) -> list:
         raise LabelError(message)
     return _values(labels.reshape(-1))
 
-# %% ../nbs/01d_labels.ipynb #1d84c595
+# %% ../nbs/01d_labels.ipynb #54c20e02
 _words_for_missing = {"nan", "NaN", "None", "<NA>", "NaT"}   # what `str` makes of them
 
 def _is_missing(label: Any) -> bool:
@@ -96,10 +96,10 @@ def missing_labels(
     values: Sequence,   # as `label_values` gives them
 ) -> list[int]:
     "Numbers of those that are missing."
-    unknown = _means_unknown(list(values))
+    unknown = _means_unknown([value for value in values if not _is_missing(value)])   # pandas' NA is equal to nothing
     return [i for i, value in enumerate(values) if _is_missing(value) or (unknown and value in (-1, "-1"))]
 
-# %% ../nbs/01d_labels.ipynb #4c26c728
+# %% ../nbs/01d_labels.ipynb #b2029ece
 def _check_values(values: list, what: str) -> None:
     "That each can be compared with each. Raises `LabelError` for lists, and for numbers beside texts that spell them."
     for i, value in enumerate(values):
@@ -118,6 +118,7 @@ def _check_values(values: list, what: str) -> None:
 
 def _can_be_hashed(value: Any) -> bool:
     if isinstance(value, torch.Tensor): return False   # its hash says nothing of its content
+    if type(value).__hash__ is object.__hash__ and not _is_missing(value): return False   # like nothing but itself
     try: hash(value)
     except TypeError: return False
     return True
@@ -204,11 +205,12 @@ def _number_whole(groups: Sequence[Any]) -> Numbered:
     kept = [torch.arange(len(group)) for group in groups]
     return Numbered([torch.from_numpy(part) for part in np.split(numbers, ends)], found.tolist(), kept)
 
-# %% ../nbs/01d_labels.ipynb #8648e34c
+# %% ../nbs/01d_labels.ipynb #a0dedda5
 def name_key(
     name: str,
 ) -> str:      # the same for names that differ in capitals, blanks and forms of characters alone
     "What is compared to find class names that are nearly the same."
+    if name.isascii(): return " ".join(name.casefold().split())
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return " ".join("".join(c for c in text if unicodedata.category(c) != "Cf").split())
 

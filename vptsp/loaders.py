@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['as_weights_ask', 'train_transform', 'eval_transform', 'ClassBalancedSampler', 'train_loader', 'eval_loader']
 
-# %% ../nbs/06_loaders.ipynb #fc625cbd
+# %% ../nbs/06_loaders.ipynb #7e06c713
 import itertools
 import math
 import random
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from torchvision import transforms as T
 
 from .config import Config
 from .files import DataError
+from .identity import can_be_read_apart
 from .images import ImageSet
 from .labels import number_labels
 
@@ -152,10 +154,18 @@ def _check_batch(c: int, n: int, b: int, k: int, world_size: int) -> None:
         message = f"{b//k} classes a batch do not divide among {world_size} processes: change batch_size."
     if message: raise DataError(message)
 
-# %% ../nbs/06_loaders.ipynb #da163216
+# %% ../nbs/06_loaders.ipynb #b2cb0f9c
 def _ignore_interrupts(worker: int) -> None:
     "An interrupt goes to every process; what it means is the main one's business."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def _workers(images: Any, cfg: Config) -> int:
+    "How many processes decode: none beside this one where they would get the pictures of others."
+    if not cfg.workers or can_be_read_apart(getattr(images, "images", images)): return cfg.workers
+    warnings.warn("the images come from a file that is open already, which several processes cannot read at a time: "
+                  "they are decoded in the main process, as with workers=0. Files in folders are decoded by all.",
+                  stacklevel=3)
+    return 0
 
 class _Loader(DataLoader):
     "Bytes from the workers; ToTensor and Normalize here, an image at a time."
@@ -173,7 +183,7 @@ class _Loader(DataLoader):
                 out /= self.std
             yield floats, labels
 
-# %% ../nbs/06_loaders.ipynb #1cb68d07
+# %% ../nbs/06_loaders.ipynb #daf9aa13
 def train_loader(
     images: ImageSet,
     cfg: Config,
@@ -185,7 +195,7 @@ def train_loader(
     "Class-balanced batches under the training transform; `loader.batch_sampler.set_epoch(i)` before each epoch."
     sampler = ClassBalancedSampler(images.labels, cfg.batch_size, cfg.samples_per_class, cfg.seed, rank, world_size)
     return _Loader(images, train_transform(cfg, mean, std), mean, std, batch_sampler=sampler,
-                   num_workers=cfg.workers, persistent_workers=cfg.workers > 0)
+                   num_workers=(workers := _workers(images, cfg)), persistent_workers=workers > 0)
 
 def eval_loader(
     images: ImageSet,
@@ -196,4 +206,4 @@ def eval_loader(
 ) -> DataLoader:            # of (images (b, 3, s, s), labels (b,))
     "All images in their order under the test transform."
     return _Loader(images, eval_transform(cfg, mean, std), mean, std, batch_size=batch_size or cfg.batch_size,
-                   num_workers=cfg.workers, generator=torch.Generator())   # or it draws from everybody's
+                   num_workers=_workers(images, cfg), generator=torch.Generator())   # or it draws from everybody's

@@ -13,10 +13,10 @@ from typing import Any
 
 from .registry import ConfigError
 
-# %% ../nbs/01ab_loss_names.ipynb #f95ab6fb
+# %% ../nbs/01ab_loss_names.ipynb #d341d7c3
 # losses of pytorch-metric-learning that can take proxies for references
 takes_proxies = tuple("""AngularLoss CircleLoss ContrastiveLoss DynamicSoftMarginLoss GeneralizedLiftedStructureLoss
-IntraPairVarianceLoss LiftedStructureLoss MarginLoss MultiSimilarityLoss NCALoss NTXentLoss RankedListLoss
+IntraPairVarianceLoss LiftedStructureLoss MarginLoss MultiSimilarityLoss NCALoss NTXentLoss
 SignalToNoiseRatioContrastiveLoss SupConLoss TripletMarginLoss TupletMarginLoss""".split())
 
 def _because(reason: str, names: str) -> dict[str, str]: return dict.fromkeys(names.split(), reason)
@@ -26,7 +26,7 @@ takes_no_proxies = (
     _because("it has weights of its own in place of proxies", """ArcFaceLoss CosFaceLoss LargeMarginSoftmaxLoss
              P2SGradLoss SoftTripleLoss SphereFaceLoss SubCenterArcFaceLoss""")
     | _because("it compares the images of a batch among themselves", """FastAPLoss HistogramLoss InstanceLoss NPairsLoss
-               PNPLoss SmoothAPLoss VICRegLoss""")
+               PNPLoss RankedListLoss SmoothAPLoss VICRegLoss""")
     | _because("it looks up the wrong vectors when it is given a second set", "ThresholdConsistentMarginLoss")
     | _because("it is made around another loss", "GenericPairLoss ManifoldLoss SelfSupervisedLoss")
     | {"NormalizedSoftmaxLoss": "it has weights of its own; with the proxies here it is loss = 'norm_softmax'",

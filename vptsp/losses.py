@@ -6,7 +6,7 @@
 __all__ = ['Made', 'register_loss', 'build_loss', 'PairLoss', 'NormSoftmaxLoss', 'ProxyAnchorLoss', 'ProxyNCALoss',
            'ProxyNCAPaperLoss', 'ProxyNCAPublishedLoss', 'lse0', 'proxy_similarities']
 
-# %% ../nbs/10_losses.ipynb #b635ef0e
+# %% ../nbs/10_losses.ipynb #6571449d
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from .config import Config, ConfigError, losses
-from .pair_losses import PairLoss, tried
+from .pair_losses import PairLoss, library_names, likely, tried
 from .proxies import class_labels, full_precision
 from vptsp.proxy_losses import (
     NormSoftmaxLoss,
@@ -26,13 +26,12 @@ from vptsp.proxy_losses import (
     lse0,
     proxy_similarities,
 )
-from .registry import nearest
 
 # found here too
 _all_ = [PairLoss, NormSoftmaxLoss, ProxyAnchorLoss, ProxyNCALoss, ProxyNCAPaperLoss, ProxyNCAPublishedLoss, lse0,
          proxy_similarities]
 
-# %% ../nbs/10_losses.ipynb #89127ee8
+# %% ../nbs/10_losses.ipynb #2fed6a57
 Made = TypeVar("Made", bound=Callable[..., nn.Module])
 
 def register_loss(
@@ -46,9 +45,7 @@ def _with_arguments(made: Callable[..., nn.Module], cfg: Config, **kwargs: Any) 
     takes = list(inspect.signature(made).parameters)
     for name in cfg.loss_args or {}:
         if name in takes: continue
-        near = nearest(name, takes)
-        hint = f" Did you mean {near!r}?" if near else ""
-        message = f"loss_args: {cfg.loss} has no argument {name!r}, but {', '.join(takes)}.{hint}"
+        message = f"loss_args: {cfg.loss} has no argument {name!r}, but {', '.join(takes)}.{likely(name, takes)}"
         raise ConfigError(message)
     try: return made(**kwargs | (cfg.loss_args or {}))
     except (TypeError, ValueError) as e: message = f"loss = {cfg.loss!r} with loss_args = {cfg.loss_args}: {e}"
@@ -73,7 +70,7 @@ def _proxy_nca_paper(cfg: Config) -> nn.Module:
 @register_loss("norm_softmax")
 def _norm_softmax(cfg: Config) -> nn.Module: return _with_arguments(NormSoftmaxLoss, cfg, scale=cfg.pos_alpha)
 
-# %% ../nbs/10_losses.ipynb #70aeb73f
+# %% ../nbs/10_losses.ipynb #9305483e
 def build_loss(
     cfg: Config,
 ) -> Callable[[Any, torch.Tensor], torch.Tensor]:  # (output of the model, labels (b,)) -> scalar
@@ -95,10 +92,8 @@ def build_loss(
 def _pair_loss(cfg: Config) -> PairLoss:
     how = dict(in_batch=cfg.proxy_data_range == "in_batch", images_a_class=cfg.samples_per_class)
     miner = None if cfg.miner == "none" else cfg.miner
-    try: return PairLoss(cfg.loss, miner, cfg.miner_args, **how, **cfg.loss_args or {})
-    except ConfigError as e:
-        if "there is no such loss" not in str(e): raise
-    near = nearest(cfg.loss, losses)
-    hint = f" Did you mean {near!r}?" if near else ""
+    names = library_names("losses")
+    if cfg.loss in names: return PairLoss(cfg.loss, miner, cfg.miner_args, **how, **cfg.loss_args or {})
+    hint = likely(cfg.loss, [*losses, *names])
     message = f"loss = {cfg.loss!r}: this must be {', '.join(losses)}, or a loss of pytorch-metric-learning.{hint}"
     raise ConfigError(message)

@@ -103,7 +103,7 @@ def _as_given(asked: Asked) -> tuple[torch.Tensor, torch.Tensor, list | None]:
     labels = torch.tensor(asked.values)
     return labels[asked.y], labels[asked.gallery_y], None
 
-# %% ../nbs/14_metrics.ipynb #d8b7bae7
+# %% ../nbs/14_metrics.ipynb #eedb98f5
 def evaluate(
     embeddings: Vectors,                   # queries, (n, e)
     labels: Labels,                        # anything that can be told apart, (n,)
@@ -113,7 +113,7 @@ def evaluate(
     distance: str = "cosine",              # or `euclidean`
     keep: int = 10,                        # neighbours that are kept for tables
     use_faiss: bool | None = None,         # as in `neighbours`
-    missing: str = "refuse",               # labels: `refuse`, `drop`, or `keep` as a class
+    missing: str = "refuse",               # `refuse`, `drop`, or `keep` missing labels as a class
     exclude: Any = None,                   # a value for each query (its session, camera, scene), (n,); empty: nobody's
     exclude_gallery: Any = None,           # for each image of the gallery, (m,); equal ones are not compared
     exclude_within: str = "all",           # `class`: only those of the query's class are left out
@@ -146,7 +146,7 @@ def _collected(
             figures[name][rows] = values
     return figures, ids, hit
 
-# %% ../nbs/14_metrics.ipynb #ae300ed1
+# %% ../nbs/14_metrics.ipynb #b239c48b
 def retrieval_metrics(
     embeddings: Vectors,                   # queries, (n, e)
     labels: Labels,                        # anything that can be told apart, (n,)
@@ -156,7 +156,7 @@ def retrieval_metrics(
     distance: str = "cosine",              # or `euclidean`
     clustering: bool = False,              # also NMI, AMI and F1 of k-means, with as many clusters as classes
     use_faiss: bool | None = None,         # as in `neighbours`
-    missing: str = "refuse",               # labels: `refuse`, `drop`, or `keep` as a class
+    missing: str = "refuse",               # `refuse`, `drop`, or `keep` missing labels as a class
     exclude: Any = None,                   # this and the next two as in `evaluate`
     exclude_gallery: Any = None,
     exclude_within: str = "all",

@@ -28,7 +28,7 @@ from .heads import Head, NoHead
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .pretrained import check_image_size, load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
-from .proxies import Groups, SemanticProxies, group_by_class
+from .proxies import Groups, SemanticProxies, full_precision, group_by_class
 from .tensors import eval_copy, misfits, read_tensors, write_tensors
 from .tuning import trainable_by_part, tune
 
@@ -108,7 +108,7 @@ class Model(TwoPasses):
     ) -> torch.Tensor:         # (b, d), of length one
         "What the bare backbone makes of images: no prompts, no adapters, no head."
         features = eval_copy(self.backbone)(images, adapted=False)
-        return F.normalize(features.mean(1).float(), dim=1)
+        return F.normalize(full_precision(features.mean(1)), dim=1)
 
     @property
     def device(self) -> torch.device: return self.proxies.bias.device
@@ -226,7 +226,7 @@ def fingerprint_0_1(
     "The fingerprint that galleries of vptsp 0.1 hold: of the tensors, and of every setting that there was."
     return _fingerprint(model, old_fingerprint_of)
 
-# %% ../nbs/12_model.ipynb #7393ec89
+# %% ../nbs/12_model.ipynb #494cddc4
 @torch.no_grad()
 def _warm_start(model: Model, batches: Iterable) -> int:
     cfg = model.cfg
@@ -236,12 +236,13 @@ def _warm_start(model: Model, batches: Iterable) -> int:
     model.eval()
     try:
         shared = model._shared_prompts()
-        seen = [(model.backbone(images.to(model.device), shared).float(), labels.to(model.device))
+        seen = [(full_precision(model.backbone(images.to(model.device), shared)), labels.to(model.device))
                 for images, labels in batches]
         features, labels = (torch.cat(parts) for parts in zip(*seen))
         if at_axes:
             for head in filter(None, (model.head, model.proxy_head)):
                 head.start_at_axes(features, labels if cfg.head_init == "whiten" else None)
+        features = features.to(model.proxies.bias.dtype)
         if cfg.proxy_init == "class_mean": model.proxies.start_at(model.head(features), labels)
         return len(labels)
     finally:

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FORMATS', 'MAX_PIXELS', 'MAX_RATIO', 'FullScale', 'open_image']
 
-# %% ../nbs/01e_opening.ipynb #571e003b
+# %% ../nbs/01e_opening.ipynb #bcda714a
+import functools
 import io
 import os
 import stat
@@ -39,13 +40,18 @@ def _check_size(size: tuple[int, int]) -> None:
         message = f"has {width:,} x {height:,} pixels, {wrong}"
         raise DataError(message)
 
-# %% ../nbs/01e_opening.ipynb #60450ca6
+# %% ../nbs/01e_opening.ipynb #2516c378
 def _check_file(path: str | Path) -> None:
     "Only what is a file is opened: a pipe would wait for ever, a device never ends."
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode): return
     message = f"is {'a folder' if stat.S_ISDIR(mode) else 'no file (a pipe or a device)'}, not an image."
     raise DataError(message)
+
+@functools.cache
+def _formats(known: int) -> list[str]:
+    "Those that this Pillow opens, until it is given more."
+    return [name for name in FORMATS if name in Image.OPEN]
 
 def _opened(source) -> Image.Image:
     "The picture, with its size known and checked, not decoded yet."
@@ -57,11 +63,11 @@ def _opened(source) -> Image.Image:
                        "(`PIL.Image.fromarray` makes one of an array).")
             raise DataError(message)
         Image.init()
-        source = Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
+        source = Image.open(source, formats=_formats(len(Image.OPEN)))
     _check_size(source.size)
     return source
 
-# %% ../nbs/01e_opening.ipynb #1ce9d243
+# %% ../nbs/01e_opening.ipynb #29e35899
 FullScale = float | tuple[float, float]  # the value that is white; or the values that are black and white
 
 class _Range(NamedTuple):
@@ -77,7 +83,9 @@ def _unscaled(high: float, low: float, why: str) -> DataError:
     white = next((usual for usual in _usual if high <= usual*17/16), None)
     guess = f"{white}" if white and low >= 0 else f"({low:.6g}, {high:.6g})"
     if white == 255 and 1 < high <= 16: guess = f"{high:.3g}"  # light, of which a little is more than white
-    return DataError(f"{why}: say what is white in it, for instance full_scale={guess}.")
+    words = f"data.opened(full_scale={guess})"
+    if not guess.startswith("("): words = f"the setting full_scale={guess}, in Python also {words}"
+    return DataError(f"{why}: say what is white in it, for instance by {words}.")
 
 def _given_range(full_scale: FullScale) -> _Range:
     black, white = full_scale if isinstance(full_scale, (tuple, list)) else (0, full_scale)
@@ -86,7 +94,7 @@ def _given_range(full_scale: FullScale) -> _Range:
         raise DataError(message)
     return _Range(black, white, True)
 
-# %% ../nbs/01e_opening.ipynb #23bab148
+# %% ../nbs/01e_opening.ipynb #7885248e
 def _whole_range(image: Image.Image) -> _Range:
     "By the format of an image of whole numbers, without a look at them."
     tags = getattr(image, "tag_v2", {})
@@ -107,10 +115,12 @@ def _float_range(x: np.ndarray) -> _Range:
 
 def _check_range(x: np.ndarray, scale: _Range) -> None:
     "Raises `DataError` where the values do not fit the range, or all but vanish in it."
-    low, high = x.min(), x.max()
+    low, high = x.min().item(), x.max().item()
     span = scale.white - scale.black
     slack = span/16 if scale.certain or x.dtype.kind == "f" else 0
-    outside = float(((x < scale.black - slack) | (x > scale.white + slack)).mean())
+    outside = 0.
+    if low < scale.black - slack or high > scale.white + slack:
+        outside = float(((x < scale.black - slack) | (x > scale.white + slack)).mean())
     if outside > .01:
         why = (f"has values from {low:,.6g} to {high:,.6g}, {outside:.0%} of them outside "
                f"{scale.black:,.6g} to {scale.white:,.6g}")
@@ -124,16 +134,16 @@ def _check_range(x: np.ndarray, scale: _Range) -> None:
         warnings.warn("images of more than 8 bits a pixel use less than a quarter of their range and come out dark; if "
                       "white is lower in them, say so, for instance full_scale=16383.", stacklevel=2)
 
-# %% ../nbs/01e_opening.ipynb #7490e386
+# %% ../nbs/01e_opening.ipynb #19945fa5
 def _values(image: Image.Image) -> np.ndarray:
     "What the pixels hold. Raises `DataError` for what is no number."
     x, tags = np.asarray(image), getattr(image, "tag_v2", {})
     if x.dtype.kind == "f":
-        if np.isfinite(x).all(): return x.astype(np.float64)
+        if np.isfinite(x).all(): return x
         message = "has pixels that are no numbers (NaN or infinite): replace them in the file."
         raise DataError(message)
     unsigned = tags.get(258, (16,))[0] == 32 and tags.get(339, (1,))[0] == 1
-    return (x.view(np.uint32) if unsigned else x).astype(np.int64)
+    return x.view(np.uint32) if unsigned else x
 
 def _grey(image: Image.Image, full_scale: FullScale | None) -> Image.Image:
     "An image of 16-bit or 32-bit values or of floats with 8 bits a pixel."
@@ -151,9 +161,11 @@ def _grey(image: Image.Image, full_scale: FullScale | None) -> Image.Image:
 def _eight_bits(x: np.ndarray, scale: _Range) -> np.ndarray:
     "Values as bytes: by the high bits for whole numbers, as everywhere; rounded for floats."
     black, white = scale.black, scale.white
-    x = x.clip(black, white)
-    if x.dtype.kind == "i" and black == int(black) and white == int(white):
-        return ((x - int(black))*256//(int(white) - int(black) + 1)).astype(np.uint8)
+    if x.dtype.kind != "f" and black == int(black) and white == int(white):
+        if x.dtype.kind == "u" and x.itemsize == 2 and (black, white) == (0, 65535): return (x >> 8).astype(np.uint8)
+        black, white = int(black), int(white)
+        return ((x.astype(np.int64).clip(black, white) - black)*256//(white - black + 1)).astype(np.uint8)
+    x = x.astype(np.float64).clip(black, white)
     return np.round((x - black)*(255/(white - black))).astype(np.uint8)
 
 # %% ../nbs/01e_opening.ipynb #5cdcf7f3

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Vectors', 'MetricsError', 'as_embeddings', 'unit_rows', 'without_common', 'Compared', 'compared', 'sizes',
-           'near_ties', 'exact']
+           'near_ties', 'ready', 'exact']
 
 # %% ../nbs/13a_precision.ipynb #f6cd7dc8
 import warnings
@@ -97,7 +97,7 @@ def without_common(
 def _differ_by_little(less: torch.Tensor, common: torch.Tensor) -> bool:
     return _mean_square(less) < 1e-4*float(common.square().sum())
 
-# %% ../nbs/13a_precision.ipynb #49d29be7
+# %% ../nbs/13a_precision.ipynb #7cad75f4
 @dataclass
 class Compared:
     "Queries and gallery such that `q @ g.T + bias` ranks the gallery of each query, the nearest first."
@@ -118,7 +118,10 @@ class Compared:
         "Cosine, or minus the squared distance."
         scale, number = self.own
         similarity = ranked if scale == 1 else scale*ranked
-        if number is not None: similarity = similarity + number[rows, None]
+        if number is not None: number = number[rows]
+        if ranked.dtype != self.q.dtype and self.distance == "euclidean":  # of `exact`
+            number = -ready(self, self.queries[rows]).square().sum(1)
+        if number is not None: similarity = similarity + number[:, None]
         if self.distance == "cosine": return similarity.to(self.q.dtype)
         return similarity.clamp(max=0).to(self.q.dtype)
 
@@ -156,7 +159,7 @@ def _overflows(*sides: torch.Tensor) -> bool:
     "Whether squares leave the range of float32."
     return any(float(x.abs().max()) > 1e17 for x in sides)
 
-# %% ../nbs/13a_precision.ipynb #548dce47
+# %% ../nbs/13a_precision.ipynb #fdfbb933
 _NOTE = ("the embeddings differ by less than a hundredth of what they have in common: they are compared without it, "
          "and near ties in float64. A model that puts all images so near to each other has probably collapsed, or "
          "its features share a large mean.")
@@ -167,10 +170,13 @@ def _numbers(
     if distance == "euclidean":
         return -.5*g.square().sum(1), (2., -q.square().sum(1))
     if common is None: return None, (1., None)
-    bias = torch.cat([(part.double() @ common).to(g.dtype) for part in g.split(1 << 15)])
-    return bias, (1., torch.cat([unit_rows(part.double()) @ common for part in queries.split(1 << 15)]))
+    length = float(common.square().sum())
+    zeros = (g == -common.to(g.dtype)).all(1)
+    bias = torch.where(zeros, -.5*(1 + length), -.5*g.square().sum(1))
+    number = [unit_rows(part.double()) @ common for part in queries.split(1 << 15)]
+    return bias, (1., torch.cat(number) + .5*(1 - length) if number else None)
 
-# %% ../nbs/13a_precision.ipynb #42b3383d
+# %% ../nbs/13a_precision.ipynb #38c13303
 _WRONG_BY = 2.**-22  # of a product of 32-bit rows of length one
 
 def sizes(
@@ -204,18 +210,22 @@ def near_ties(
     doubtful[many] |= (near[many] & ~twins).float().mean(1) > .25
     return doubtful
 
+def ready(
+    c: Compared,
+    x: torch.Tensor,   # some rows as they were given, (b, e)
+) -> torch.Tensor:     # (b, e), float64
+    "Rows as they are compared, in 64 bits."
+    x = unit_rows(x.double()) if c.distance == "cosine" else x.double()
+    return x if c.common is None else x - c.common
+
 def exact(
     c: Compared,
     rows: torch.Tensor,    # numbers of the queries, (b,)
 ) -> torch.Tensor:         # what ranks, (b, m), float64
     "The products and what is added to them, in 64 bits."
-    unit = c.distance == "cosine"
-    def ready(x: torch.Tensor) -> torch.Tensor:
-        x = unit_rows(x.double()) if unit else x.double()
-        return x if c.common is None else x - c.common
-    q, parts = ready(c.queries[rows]), []
+    q, parts = ready(c, c.queries[rows]), []
     for part in c.gallery.split(1 << 15):
-        g = ready(part)
+        g = ready(c, part)
         bias, _ = _numbers(q[:0], g, c.distance, c.common, q[:0])
         parts.append(q @ g.T if bias is None else q @ g.T + bias)
     return torch.cat(parts, 1)

@@ -41,7 +41,7 @@ def bundled_vit(
                               crop_pct=1.)
     return vit
 
-# %% ../nbs/07b_pretrained.ipynb #3279312c
+# %% ../nbs/07b_pretrained.ipynb #cf8e10bd
 def load_weights(
     vit: VisionTransformer,
     path: str | Path,  # of a file, whatever its suffix; PATH#NAME takes what stands under NAME in it
@@ -61,6 +61,7 @@ def load_weights(
     _check_numbers(file, state, vit)
     if name is None: _say_which(file, found, vit)
     _say_the_rest(file, found, unused, vit)
+    _say_a_tuned_model(file, held, found)
     vit.load_state_dict(state)
 
 def _file_and_name(path: str | Path) -> tuple[str | Path, str | None]:
@@ -145,7 +146,15 @@ def _no_fit(
         message += f" Backbones of timm with this shape: {', '.join(names)}."
     return BackboneError(message)
 
-# %% ../nbs/07b_pretrained.ipynb #3566c849
+# %% ../nbs/07b_pretrained.ipynb #ca0b886e
+def _say_a_tuned_model(file: Path, held: object, found: list[Found]) -> None:
+    "A backbone that was saved with what was tuned on it is only a part."
+    names = [str(name) for name in held] if isinstance(held, dict) else []
+    if not any(name.startswith(("proxies.", "prompts.layers.")) for name in names): return
+    message = (f"{_called(file)} holds a tuned model of vptsp: its backbone alone is taken ({found[0].where}), without "
+               "prompts and head; Model.load(folder) takes all of it.")
+    warnings.warn(message, stacklevel=3)
+
 def _say_the_rest(file: Path, found: list[Found], unused: list[str], vit: VisionTransformer) -> None:
     "What was left out that is no head or decoder, and what no shape tells."
     if unused:

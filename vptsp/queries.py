@@ -163,32 +163,34 @@ def itself(
     unit = vector/vector.norm()
     return set(((embeddings - unit).abs().amax(1) < 1e-5).nonzero().flatten().tolist())
 
-# %% ../nbs/16d_queries.ipynb #f9a092a3
+# %% ../nbs/16d_queries.ipynb #016a2b19
 def nearest(
     vectors: torch.Tensor,       # of the queries, (n, e)
     embeddings: torch.Tensor,    # of the gallery, (m, e)
     k: object,                   # how many, as the user gave it
-    candidates: Sequence[int],   # numbers of the images that may be found
+    candidates: Sequence[int] | None,  # numbers of the images that may be found; None for all
     own: Sequence[set[int]],     # those that are the query itself, a set a query
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:  # similarities and numbers, a pair a query
     "The k nearest among some images, for each query without its own."
-    if not candidates:
+    if candidates is not None and not len(candidates):
         message = "exclude leaves no image to search among."
         raise GalleryError(message)
-    ids = torch.as_tensor(candidates)
-    among = embeddings if len(ids) == len(embeddings) else embeddings[ids]
-    here = set(candidates) if any(own) else set()
+    ids = torch.arange(len(embeddings)) if candidates is None else torch.as_tensor(candidates)
+    among = embeddings if candidates is None else embeddings[ids]
+    here = set(ids.tolist()) if any(own) else set()
     fewest = len(ids) - max(len(o & here) for o in own)
     wanted = checked_k(k, len(ids) if len(own) > 1 else fewest)
     reach = min(len(ids), wanted + max(len(o & here) for o in own))
     similarity, found = neighbours(vectors, among, reach)
     out = []
     for row, numbers_, o in zip(similarity, ids[found], own):
-        keep = torch.tensor([i not in o for i in numbers_.tolist()], dtype=torch.bool)
-        out.append((row[keep][:wanted], numbers_[keep][:wanted]))
+        if o:
+            keep = torch.tensor([i not in o for i in numbers_.tolist()], dtype=torch.bool)
+            row, numbers_ = row[keep], numbers_[keep]
+        out.append((row[:wanted], numbers_[:wanted]))
     return out
 
-# %% ../nbs/16d_queries.ipynb #704c80b2
+# %% ../nbs/16d_queries.ipynb #cc3d2c2e
 def searched(
     gallery: Any,        # a `Gallery`
     query: Any,          # one, or several
@@ -204,11 +206,11 @@ def searched(
     E, marks = gallery.embeddings, gallery.marks
     vectors = _embedded(queries, gallery)
     out = left_out(exclude, gallery.names, gallery.labels, gallery.root)
-    candidates = [i for i in range(len(E)) if i not in out]
+    candidates = [i for i in range(len(E)) if i not in out] if out or fold else None
     own: list[set[int]] = [set() for _ in queries]
     if exclude_self: own = [itself(q, v, E, gallery.names, marks, gallery.root) for q, v in zip(queries, vectors)]
     copies: dict[int, int] = {}
-    if fold: candidates, copies = folded(candidates, same_content(E, marks))
+    if candidates is not None and fold: candidates, copies = folded(candidates, same_content(E, marks))
     hits = []
     for q, (similarity, ids) in zip(queries, nearest(vectors, E, k, candidates, own)):
         numbers = [copies[i] for i in ids.tolist()] if fold else None

@@ -17,7 +17,7 @@ from .clustering import Labels
 from .labels import LabelError, number_labels
 from .search import Apart, MetricsError, Vectors, as_embeddings, first_right, neighbour_blocks
 
-# %% ../nbs/13c_ranking.ipynb #33b9ab3f
+# %% ../nbs/13c_ranking.ipynb #f41b5bf2
 class Asked(NamedTuple):
     "Queries, what is searched, and the class of each."
     embeddings: Vectors
@@ -33,7 +33,7 @@ def read_labels(
     labels: Labels,                  # (n,)
     gallery: Vectors | None = None,  # (m, e)
     gallery_labels: Any = None,      # (m,)
-    missing: str = "refuse",         # labels: `refuse`, `drop`, or `keep` as a class
+    missing: str = "refuse",         # `refuse`, `drop`, or `keep` missing labels as a class
 ) -> Asked:
     "Labels as numbers. Raises `MetricsError` where there is not one for each embedding, or one is missing."
     if (gallery is None) != (gallery_labels is None):
@@ -69,7 +69,7 @@ def _whole_numbers_below(labels: Any) -> float | None:
     dtype = getattr(labels, "dtype", None)
     return 2/np.finfo(dtype).eps if isinstance(dtype, np.dtype) and dtype.kind == "f" else None
 
-# %% ../nbs/13c_ranking.ipynb #ee7cbd19
+# %% ../nbs/13c_ranking.ipynb #00285403
 class Left(NamedTuple):
     "What leaving candidates out leaves."
     apart: Apart | None     # numbers of queries and of what is searched: equal ones are not compared
@@ -93,7 +93,8 @@ def left_to_find(
     if exclude is not None or exclude_gallery is not None:
         session = _sessions(asked, exclude, exclude_gallery)
         classes = int(max(y.max(), gallery_y.max())) + 1
-        pairs = session[0]*classes + y, torch.where(session[1] < 0, session[1] - classes, session[1]*classes + gallery_y)
+        of_gallery = torch.where(session[1] < 0, session[1] - classes, session[1]*classes + gallery_y)
+        pairs = session[0]*classes + y, of_gallery
         apart = _by_rule(within, session, pairs)
         known = (session[0] >= 0).long()*int(own)            # a query is among those of its session
         relevant = relevant - _same(*pairs)*(session[0] >= 0) + known
@@ -169,7 +170,7 @@ def _first(r: Ranking, rows: torch.Tensor, asked: Asked, left: Left, distance: s
         rank[beyond] = first_right(*sides, distance, left.apart)
     return rank
 
-# %% ../nbs/13c_ranking.ipynb #7494bd46
+# %% ../nbs/13c_ranking.ipynb #4aa52a51
 def rank(
     embeddings: Vectors,                   # queries, (n, e)
     labels: Labels,                        # (n,)
@@ -178,7 +179,7 @@ def rank(
     k: int = 1,                            # neighbours at least; never fewer than MAP@R needs, nor more than there are
     distance: str = "cosine",              # or `euclidean`
     use_faiss: bool | None = None,         # as in `neighbours`
-    missing: str = "refuse",               # labels: `refuse`, `drop`, or `keep` as a class
+    missing: str = "refuse",               # `refuse`, `drop`, or `keep` missing labels as a class
     exclude: Any = None,                   # this and the next two as in `evaluate`
     exclude_gallery: Any = None,
     exclude_within: str = "all",
@@ -222,7 +223,7 @@ def average_precision(
     precision = hit.cumsum(1)/torch.arange(1, hit.shape[1] + 1)
     return (precision*hit).sum(1)/over.clamp(min=1)
 
-# %% ../nbs/13c_ranking.ipynb #4d117453
+# %% ../nbs/13c_ranking.ipynb #f929759a
 def precision_at(
     r: Ranking,
     k: int,                 # K
@@ -245,6 +246,6 @@ def ndcg_at(
 def reciprocal_rank(
     r: Ranking,
 ) -> torch.Tensor:  # (n,)
-    "One over the rank of the first right one; 0 where there is none, or where it was not searched for and lies beyond k."
+    "One over the rank of the first right one; 0 where there is none (or none among the k of a table made by hand)."
     first = (r.hit.long().argmax(1) + 1)*r.hit.any(1) if r.first is None else r.first
     return torch.where(first > 0, 1/first.clamp(min=1).double(), 0.)

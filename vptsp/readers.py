@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['from_pairs', 'from_hf']
 
-# %% ../nbs/04_readers.ipynb #4db83777
+# %% ../nbs/04_readers.ipynb #8d484c48
 import io
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ _all_ = [class_folders, from_folder, first_folder, image_files, sub_folders, ima
          from_csv, listed_image, read_lines, read_text]  # found here too
 _images, _folders = image_files, sub_folders  # old names, until 0.2
 
-# %% ../nbs/04_readers.ipynb #61859e18
+# %% ../nbs/04_readers.ipynb #d3ff6f68
 _grey = (np.uint8, np.uint16, np.int32, np.float32)   # as Pillow has them for one channel
 
 def _source(held: Any) -> Any:
@@ -40,7 +41,7 @@ def _source(held: Any) -> Any:
         if held.ndim == 3 and held.shape[2] == 1: held = held[:, :, 0]
         colour = held.ndim == 3 and held.shape[2] in (3, 4) and held.dtype == np.uint8
         if colour or (held.ndim == 2 and held.dtype in _grey): return Image.fromarray(held)
-    if isinstance(held, (str, Path, Image.Image)) or hasattr(held, "read"): return held
+    if isinstance(held, (str, os.PathLike, Image.Image)) or hasattr(held, "read"): return held
     if held is None:
         message = "there is no image: leave it out."
         raise DataError(message)
@@ -56,7 +57,7 @@ class _Items:
 
     def tile(self, i: int) -> Any: return _source(self.items[i][self.image])
 
-# %% ../nbs/04_readers.ipynb #46c2c352
+# %% ../nbs/04_readers.ipynb #dbd3ef04
 def _known_names(names: Any) -> dict[Any, str] | None:
     "Name of each number, where a dataset knows them."
     if isinstance(names, Mapping):
@@ -76,9 +77,10 @@ def _told_apart(known: dict[Any, str], found: set, where: str) -> dict[Any, str]
     twins = [name for name, ids in numbers.items() if len(ids) > 1 and found & set(ids)]
     if twins:
         ids = numbers[twins[0]]
-        warnings.warn(f"{where}: {len(twins):,} class names stand for several numbers, {twins[0]!r} for "
-                      f"{' and '.join(map(str, ids[:4]))}. These are classes of their own: {out[ids[0]]!r}, ...",
-                      stacklevel=5)
+        more = f" ({len(twins):,} such names)" if len(twins) > 1 else ""
+        labels = " and ".join(map(str, ids[:4]))
+        warnings.warn(f"{where}: the class name {twins[0]!r} stands for the labels {labels}{more}; these are classes "
+                      f"of their own: {', '.join(repr(out[i]) for i in ids[:4])}.", stacklevel=5)
     return out
 
 def _class_names(found: set, names: Any, where: str) -> dict[Any, str]:
@@ -122,7 +124,7 @@ def _from_items(
     once = without_repeats(entries)
     return split_data(where, [Row(e.file, e.class_name, None, label_of[e.class_name]) for e in once], split)
 
-# %% ../nbs/04_readers.ipynb #bb050707
+# %% ../nbs/04_readers.ipynb #ab4e7a35
 def _read_pairs(pairs: Sequence, where: str) -> tuple[list, list | None]:
     "The labels, and the paths if all images are files."
     labels, paths = [], []
@@ -136,13 +138,19 @@ def _read_pairs(pairs: Sequence, where: str) -> tuple[list, list | None]:
                        f"({type(e).__name__}: {printable(e, 150)}).")
             raise DataError(message) from e
         labels.append(label)
-        if isinstance(image, (str, Path)): paths.append(image)
+        if isinstance(image, (str, os.PathLike)): paths.append(image)
     if len(paths) < len(labels): return labels, None
     gone = next((i for i, path in enumerate(paths) if not Path(path).is_file()), None)
     if gone is not None:
         message = f"item {gone} of {where}: there is no image {printable(paths[gone])!r}."
         raise DataError(message)
     return labels, paths
+
+def _targets(pairs: Any, where: str) -> Any:
+    try: return getattr(pairs, "targets", None)
+    except Exception as e:  # it is the user's own code
+        message = f"{where}: its targets cannot be read ({type(e).__name__}: {printable(e, 150)})."
+        raise DataError(message) from e
 
 def _check_targets(pairs: Sequence, labels: Any, where: str) -> None:
     "That `targets` has the labels of the items; the first and the last are looked at."
@@ -168,7 +176,7 @@ def from_pairs(
     if not hasattr(pairs, "__getitem__") or not hasattr(pairs, "__len__"):
         message = f"{name}: a {type(pairs).__name__} cannot be read by number; give a list, list(pairs)."
         raise DataError(message)
-    labels, paths = getattr(pairs, "targets", None), None
+    labels, paths = _targets(pairs, name), None
     if labels is None: labels, paths = _read_pairs(pairs, name)
     else: _check_targets(pairs, labels, name)
     return _from_items(_Items(pairs, 0, name), labels, getattr(pairs, "classes", None), split, missing, paths)

@@ -99,7 +99,7 @@ def compare(
     changes.removed = [name for name in changes.removed if before[name] not in gone_on]
     return changes
 
-# %% ../nbs/16e_renewal.ipynb #a932c5a7
+# %% ../nbs/16e_renewal.ipynb #3c67b106
 class Part(NamedTuple):
     "Embeddings by content."
     rows: dict[str, torch.Tensor]   # (e,) by sha256
@@ -116,7 +116,7 @@ def kept_parts(
             with safe_open(file, "pt") as f:
                 about, E = json.loads(f.metadata()["part"]), f.get_tensor("embeddings")
             if about["fingerprint"] != fingerprint or len(E) != len(about["contents"]): continue
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError): continue
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError): continue
         kept.rows.update(zip(about["contents"], E))
         kept.broken.update(about["broken"])
     return kept

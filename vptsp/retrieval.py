@@ -201,7 +201,7 @@ def _take(
                             marks=[marks.get(i) for i in kept],
                             skipped={names[i]: sentence for i, sentence in sorted(broken.items())})
 
-# %% ../nbs/17_retrieval.ipynb #f3f060f1
+# %% ../nbs/17_retrieval.ipynb #db30e01a
 def _take_files(
     gallery: Gallery, images: ImageSet, names: list[str], how: _How, work: Path | None, thorough: bool,
 ) -> Changes:
@@ -214,25 +214,30 @@ def _take_files(
     part, changes.embedded = embed_new(new, lambda paths: embed_readable(gallery.model, paths, *how), work,
                                        gallery.fingerprint)
     content |= part.rows
-    number = {name: i for i, name in enumerate(names)}
-    broken = {number[name]: sentence for name, sentence in unread.items()}
-    rows, marks = {}, {}
-    for f in found:
-        i, key = number[f.name], f.mark.sha256
-        if key in content: rows[i], marks[i] = content[key], f.mark
-        else: broken[i] = part.broken.get(key, f"the image {printable(f.path)!r} changed meanwhile: update again.")
+    rows, marks, broken, of_name = {}, {}, {}, {f.name: f for f in found}
+    for i, name in enumerate(names):
+        if name in unread: broken[i] = unread[name]
+        elif (key := of_name[name].mark.sha256) in content: rows[i], marks[i] = content[key], of_name[name].mark
+        else:
+            changed = f"the image {printable(images.sources[i])!r} changed meanwhile: update again."
+            broken[i] = part.broken.get(key, changed)
     _take(gallery, images, names, rows, marks, broken)
     changes.leave_out(gallery.skipped)
     return changes
 
-# %% ../nbs/17_retrieval.ipynb #b0fc1cf2
+# %% ../nbs/17_retrieval.ipynb #6cdaa458
 def _checked_model(gallery: Gallery, model: Model) -> Model:
     "`model`, if it is the one that embedded the gallery."
+    if _is_of(gallery, model): return model
     other = model.fingerprint()
-    if gallery.fingerprint in (other, fingerprint_0_1(model)): return model
     of_0_1 = "-" not in gallery.fingerprint and gallery._folder is not None
     if of_0_1 and _own_model(gallery).fingerprint() == other: return model
     raise _other_model(gallery, other)
+
+def _is_of(gallery: Gallery, model: Model) -> bool:
+    "Whether the fingerprint is the model's, by the rule that it was made by."
+    of = Model.fingerprint if "-" in gallery.fingerprint else fingerprint_0_1
+    return of(model) == gallery.fingerprint
 
 def _other_model(gallery: Gallery, other: str) -> GalleryError:
     message = (f"this gallery was embedded by another model (fingerprint {gallery.fingerprint[:12]}, "
@@ -244,13 +249,12 @@ def _own_model(gallery: Gallery) -> Model:
     "The model in the gallery's folder, if it is still the one that the gallery was made by."
     assert gallery._folder is not None
     model = Model.load(gallery._folder/"model", weights=gallery._weights)
-    other = model.fingerprint()
-    if gallery.fingerprint in (other, fingerprint_0_1(model)): return model
+    if _is_of(gallery, model): return model
     if read_stored(gallery._folder).id != gallery.id:
         message = (f"{printable(gallery._folder)!r} was saved anew with another model since this gallery was loaded: "
                    "load it again.")
         raise GalleryError(message)
-    raise _other_model(gallery, other)
+    raise _other_model(gallery, model.fingerprint())
 
 # %% ../nbs/17_retrieval.ipynb #4efc3cdb
 def refuse_other_folder(

@@ -38,7 +38,7 @@ def image_set(
     about = {"super": [r.super_class for r in rows]} if has_super else None
     return ImageSet([r.source for r in rows], [number[r.class_name] for r in rows], classes, sheet, about)
 
-# %% ../nbs/03a_rows.ipynb #583e05bb
+# %% ../nbs/03a_rows.ipynb #897be398
 Split = float | str | Collection[Any]   # share that trains, one name, or the names (or labels) of those to test on
 
 def _names_of_labels(rows: Sequence[Row]) -> dict[Any, str]:
@@ -52,7 +52,7 @@ def _named(rows: Sequence[Row], asked_for: Any) -> set[str]:
     if isinstance(asked_for, (set, frozenset, Mapping)): asked_for = list(asked_for)
     known, test = _names_of_labels(rows), set()
     for label in label_values(asked_for, missing="keep", what="split")[0]:
-        name = known.get(label, known.get(str(label)))
+        name = known.get(label, known.get(str(label), known.get("no label") if label is None else None))
         if name is None: raise DataError(_unknown_class(str(label), known))
         test.add(name)
     return test
@@ -91,7 +91,7 @@ def split_classes(
         raise DataError(message)
     return [r for r in rows if r.class_name not in test], [r for r in rows if r.class_name in test]
 
-# %% ../nbs/03a_rows.ipynb #7e1586aa
+# %% ../nbs/03a_rows.ipynb #c0ed177f
 def warn_of_twins(
     where: str,             # the data, for messages
     names: Iterable[str],   # of its classes
@@ -102,7 +102,7 @@ def warn_of_twins(
     listed = " and ".join(repr(printable(name)) for name in twins[0][:4]) + (" and more" if len(twins[0]) > 4 else "")
     more = f" ({len(twins):,} groups of such names)" if len(twins) > 1 else ""
     warnings.warn(f"{where}: {listed} are nearly the same name{more} and count as different classes: "
-                  "give them one name if they are one.", stacklevel=4)
+                  "give them one name if they are one.", stacklevel=5)
 
 # %% ../nbs/03a_rows.ipynb #623a2973
 def split_data(

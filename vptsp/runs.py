@@ -51,7 +51,7 @@ def measured_on(
     if not data.has_test: return "nothing: all classes train and none is held out"
     return "other images of the training classes (closed set)" if data.closed_set else "test classes"
 
-# %% ../nbs/15a_runs.ipynb #ef2a2e33
+# %% ../nbs/15a_runs.ipynb #64909454
 def measure(
     embed: Model | Callable[[torch.Tensor], torch.Tensor],  # a model; or from (b, 3, h, w) to (b, e)
     data: RetrievalData,
@@ -61,8 +61,10 @@ def measure(
     device: torch.device | str | None = None,  # None for the model's; of a function, the CPU
     progress: str | None = None,               # text of a progress bar, None for none
     clustering: bool = False,                  # NMI and F1 as well
+    exclude: str | None = None,                # column of the images (session, camera): equal ones are not compared
+    exclude_within: str = "all",               # `class`: only those of the query's class are left out
 ) -> dict[str, float]:
-    "Retrieval figures on the test classes, by name. Raises `DataError` where there are none."
+    "Retrieval figures on the test classes, by name. Raises `DataError` where there are none, or no such column."
     if not data.has_test:
         message = f"{data.name}: all classes train, so there is no class to measure on."
         raise DataError(message)
@@ -74,9 +76,19 @@ def measure(
         message = "to measure a function, say how images are prepared for it: measure(embed, data, cfg, mean, std)."
         raise TypeError(message)
     how = (cfg, mean, std, device or "cpu", progress)
+    rules = dict(exclude=_column(data.query, exclude), exclude_within=exclude_within)
+    if data.gallery: rules["exclude_gallery"] = _column(data.gallery, exclude)
     q, labels = embed_all(embed, data.query, *how)
     g, gallery_labels = embed_all(embed, data.gallery, *how) if data.gallery else (None, None)
-    return retrieval_metrics(q, labels, g, gallery_labels, ks_of(data), clustering=clustering)
+    return retrieval_metrics(q, labels, g, gallery_labels, ks_of(data), clustering=clustering, **rules)
+
+def _column(images: ImageSet, name: str | None) -> Sequence | None:
+    "What is known of each image under a name."
+    if name is None: return None
+    if name in images.about: return images.about[name]
+    there = ", ".join(map(printable, images.about)) or "none"
+    message = f"there is no column {name!r} to exclude by; there are: {there}."
+    raise DataError(message)
 
 def measure_frozen(
     model: Model,

@@ -156,7 +156,7 @@ def _chosen_faiss(use_faiss: bool | None, q: torch.Tensor) -> ModuleType | None:
     if use_faiss is None: use_faiss = q.is_cuda and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
     return faiss if use_faiss else None
 
-# %% ../nbs/13a_search.ipynb #2d40a211
+# %% ../nbs/13a_search.ipynb #11860145
 def neighbour_blocks(
     queries: Vectors,                # (n, e)
     gallery: Vectors | None = None,  # (m, e); None to search among the queries themselves, each without itself
@@ -181,7 +181,7 @@ def neighbour_blocks(
         similarity, ids = c.similarity(rows, ranked[:, :k]), ids[:, :k]
         if len(again):
             ranked, better = _exactly(c, rows[again], k, own, apart)
-            changed += int((better != ids[again]).any(1).sum())
+            changed += int(((better != ids[again]) & (ranked > -torch.inf)).any(1).sum())
             similarity[again], ids[again] = c.similarity(rows[again], ranked), better
         yield similarity, ids if apart is None else ids.masked_fill_(similarity == -torch.inf, -1)
     if c.common is None and changed > .05*len(q): warnings.warn(_CHANGED, stacklevel=2)

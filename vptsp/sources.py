@@ -18,7 +18,7 @@ from .files import DataError, printable
 from .gallery_files import GalleryError, Stored
 from .listing import Ledger, image_tree
 
-# %% ../nbs/16c_sources.ipynb #40c2eecc
+# %% ../nbs/16c_sources.ipynb #1bd317f6
 Source = str | Path | ImageSet | Sequence[str | Path | Image.Image]
 
 def unlabelled(
@@ -39,13 +39,10 @@ def _images_under(folder: str | Path, exclude: Sequence[str], ledger: Ledger) ->
     if not root.is_dir():
         message = f"there is no folder {printable(folder)!r}; single images are given as a list of paths."
         raise GalleryError(message)
-    paths = []
-    for path in image_tree(root, ledger):
-        name = path.relative_to(root).as_posix()
-        if any(fnmatch(name, pattern) for pattern in exclude): ledger.add(path, "excluded")
-        else: paths.append(path)
+    found = image_tree(root, ledger)
+    paths = [p for p in found if not any(fnmatch(p.relative_to(root).as_posix(), pattern) for pattern in exclude)]
     if not paths:
-        lines = "; ".join(ledger.lines(3))
+        lines = "; ".join([f"{len(found):,} images by exclude"]*bool(found) + ledger.lines(3))
         passed = f" (passed over: {lines})" if lines else ""
         message = f"there is no image in {printable(folder)!r}{passed}."
         raise GalleryError(message)

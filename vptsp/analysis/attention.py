@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['attention_weights', 'block_prompts', 'BlockAttention', 'attention_maps', 'entropy', 'rollout', 'attention_arrays']
 
-# %% ../../nbs/20_analysis.attention.ipynb #f23aa225
+# %% ../../nbs/20_analysis.attention.ipynb #8f2c02a8
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..backbone import BackboneError, insert_and_drop
 from ..model import Model
+from ..tensors import eval_copy
 
 # %% ../../nbs/20_analysis.attention.ipynb #a190c7a9
 class _Watch(TorchFunctionMode):
@@ -71,7 +72,7 @@ def block_prompts(
     tables, device = model.class_prompts.tables(), model.proxies.bias.device
     return [tables[str(l)][which].to(device) if n else None for l, n in enumerate(model.class_prompts.counts)]
 
-# %% ../../nbs/20_analysis.attention.ipynb #20e981b3
+# %% ../../nbs/20_analysis.attention.ipynb #3b1bab74
 class BlockAttention(NamedTuple):
     "Weights of one block. Keys are the block's prompts, then the tokens; each row sums to one."
     tokens: torch.Tensor   # what the tokens look at, (b, h, n, p + n)
@@ -85,21 +86,18 @@ def attention_maps(
     prompts: str | int = "shared", # `shared`, `none`, or the number of a class
 ) -> list[BlockAttention]:         # one a block
     "Attention of each block, in eval mode. Raises `BackboneError` for a block that has none."
-    backbone, training = model.backbone, model.training
+    backbone = eval_copy(model.backbone)     # the model itself may be in training
     prompts_of_block, maps = block_prompts(model, prompts), []
-    model.eval()
-    try:
-        x = backbone.tokens(images)
-        for l, (block, p) in enumerate(zip(backbone.vit.blocks, prompts_of_block)):
-            try: w, _ = attention_weights(block, x, p)
-            except BackboneError as e:
-                message = f"block {l}: {e}"
-                raise BackboneError(message) from None
-            n = 0 if p is None else len(p)
-            x = backbone.run_block(l, x, p)  # the model's own step, adapters included
-            maps.append(BlockAttention(w[:, :, n:], w[:, :, :n], x))
-        return maps
-    finally: model.train(training)
+    x = backbone.tokens(images)
+    for l, (block, p) in enumerate(zip(backbone.vit.blocks, prompts_of_block)):
+        try: w, _ = attention_weights(block, x, p)
+        except BackboneError as e:
+            message = f"block {l}: {e}"
+            raise BackboneError(message) from None
+        n = 0 if p is None else len(p)
+        x = backbone.run_block(l, x, p)  # the model's own step, adapters included
+        maps.append(BlockAttention(w[:, :, n:], w[:, :, :n], x))
+    return maps
 
 # %% ../../nbs/20_analysis.attention.ipynb #eb708852
 def entropy(

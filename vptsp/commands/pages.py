@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['run_of', 'add_report', 'add_explore']
 
-# %% ../../nbs/39a_commands.pages.ipynb #6f0b8acd
+# %% ../../nbs/39a_commands.pages.ipynb #22bfda26
 import time
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .inputs import read_data, with_workers
+from .inputs import kept_metrics, read_data, with_workers
 from .options import Commands, add_command, add_data, add_weights, add_workers, begin, check_page
 from .words import Mistake, say, tell
 from ..config import Config, methods
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from vptsp.analysis.study import Study
     from vptsp.runs import Run
 
-# %% ../../nbs/39a_commands.pages.ipynb #fdf8b73b
+# %% ../../nbs/39a_commands.pages.ipynb #4b7f84dd
 def run_of(
     args: Namespace,  # with `run`, `weights` and the options of `add_data`
 ) -> "Run":           # with its data
     "A finished run. Warns where the images are not the ones that it was trained on."
     from vptsp.runs import Run
+    kept_metrics(args.run)                                # refused before minutes of work
     run = Run.load(args.run, weights=args.weights)
     with_workers(run.model, args)
     data, cfg = read_data(run.cfg.dataset, args), run.cfg
@@ -84,7 +85,7 @@ def add_report(commands: Commands) -> None:
     add_workers(c)
     add_weights(c)
 
-# %% ../../nbs/39a_commands.pages.ipynb #08bb95f1
+# %% ../../nbs/39a_commands.pages.ipynb #acae4aee
 def _gallery_study(folder: str, most: int) -> "Study":
     "The images of a gallery, with the embeddings that it holds."
     from vptsp.analysis.study import study
@@ -96,7 +97,7 @@ def _gallery_study(folder: str, most: int) -> "Study":
     images, rows = gallery.images, range(len(gallery))
     if len(gallery) > most: rows = range(0, len(gallery), -(-len(gallery)//most))
     some = images.subset(rows)
-    data = RetrievalData(Path(folder).resolve().name, ImageSet([], [], []), some)
+    data = RetrievalData(Path(folder).resolve().name, ImageSet([], [], []), some, sha256=gallery.fingerprint)
     stage = {"epoch": 0, "embeddings": gallery.embeddings[list(rows)], "proxies": {}}
     nothing: Any = None                                    # a gallery's model is not needed: it has embedded already
     return study(Run(Config(), nothing, {}, [], data), [stage], most=most)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATIC', 'link', 'script', 'style', 'as_text', 'page', 'Pictured', 'sprite', 'Widget']
 
-# %% ../../nbs/30_widgets.base.ipynb #51a4b426
+# %% ../../nbs/30_widgets.base.ipynb #80c67197
 import base64
 import html
 import io
@@ -26,6 +26,8 @@ from tqdm.auto import tqdm
 
 import vptsp
 from ..files import kept_array, printable, write_text
+from ..identity import is_file
+from ..images import ImageSet
 from ..pictures import png
 
 if TYPE_CHECKING:
@@ -127,7 +129,7 @@ def page(
     template = (STATIC/"page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], template)
 
-# %% ../../nbs/30_widgets.base.ipynb #28b54f31
+# %% ../../nbs/30_widgets.base.ipynb #35c49257
 class Pictured(Protocol):
     "What a sheet is made of, for instance a `Study`."
     sha256: str                                          # of the images
@@ -148,8 +150,9 @@ def _sheet(study: Pictured, side: int, across: int, progress: str | None) -> Ima
     "All tiles of a study, `across` in a row."
     n = len(study)
     sheet = Image.new("RGB", (across*side, -(-n//across)*side), "white")
+    files = all(is_file(*study.place(i)) for i in range(n))  # a sequence of someone's is read by one thread alone
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        tiles = pool.map(lambda i: _tile(study, i, side), range(n))
+        tiles = (pool.map if files else map)(lambda i: _tile(study, i, side), range(n))
         for i, tile in enumerate(tqdm(tiles, total=n, desc=progress, leave=False, disable=progress is None)):
             sheet.paste(tile, (i % across*side, i//across*side))
     return sheet
@@ -162,7 +165,7 @@ def _webp(sheet: Image.Image, most: float) -> bytes:
         if len(file.getvalue()) <= most: break
     return file.getvalue()
 
-# %% ../../nbs/30_widgets.base.ipynb #781579d8
+# %% ../../nbs/30_widgets.base.ipynb #4e34b8da
 def sprite(
     study: Pictured,
     side: int | None = None,              # pixels of a tile; None: fewer, the more images there are
@@ -179,7 +182,10 @@ def sprite(
         raise ValueError(message)
     def make() -> np.ndarray:
         return np.frombuffer(_webp(_sheet(study, side, across, progress), most), np.uint8)
-    return kept_array(cache, (study.sha256, side, most, n), make).tobytes(), side, across
+    places = [study.place(i) for i in range(n)]
+    numbers = np.array([number for _, number in places])
+    opened = [repr((images.full_scale, images.srgb)) for images, _ in places if isinstance(images, ImageSet)]
+    return kept_array(cache, (study.sha256, side, most, n, numbers, sorted(set(opened))), make).tobytes(), side, across
 
 # %% ../../nbs/30_widgets.base.ipynb #c26b0cdf
 class Widget(anywidget.AnyWidget):

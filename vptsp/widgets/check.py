@@ -15,7 +15,7 @@ from ..analysis.check import DataCheck, Where
 from ..pictures import data_uri
 from .base import as_text, style
 
-# %% ../../nbs/37_widgets.check.ipynb #1eb505a4
+# %% ../../nbs/37_widgets.check.ipynb #049b2441
 def _list(lines: Sequence[str]) -> str:
     "Sentences as a list."
     return "<ul>" + "".join(f"<li>{as_text(line)}</li>" for line in lines) + "</ul>"
@@ -32,16 +32,18 @@ def _picture(found: DataCheck, where: Where, note: str = "") -> str:
     return f"<figure>{image}<figcaption>{text}{as_text(note)}</figcaption></figure>"
 
 def _section(title: str, groups: list[list[str]], most: int) -> str:
-    "Groups of pictures, a row each."
-    rows = "".join(f"<div>{''.join(group)}</div>" for group in groups[:most]) or "<p>none</p>"
+    "Groups of pictures, side by side as far as the window is wide."
+    shown = "".join(f"<div>{''.join(group)}</div>" for group in groups[:most])
+    width = "single" if all(len(group) == 1 for group in groups) else "several"
+    rows = f'<section class="{width}">{shown}</section>' if groups else "<p>none</p>"
     more = f"<p>and {len(groups) - most:,} more</p>" if len(groups) > most else ""
     return f"<h2>{title}</h2>{rows}{more}"
 
-# %% ../../nbs/37_widgets.check.ipynb #a3df3a2e
+# %% ../../nbs/37_widgets.check.ipynb #f9b17551
 @patch
 def page(
     self: DataCheck,
-    most: int = 24,  # rows of pictures of each kind
+    most: int = 24,  # groups of pictures of each kind
 ) -> str:            # one HTML file
     "All of it with thumbnails, as one page that needs no network."
     def group(places): return [_picture(self, where) for where in places[:6]]

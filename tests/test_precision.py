@@ -1,0 +1,236 @@
+"Embeddings that 32 bits can hardly tell apart: every figure as float64 has it, by both metrics, with torch and faiss."
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from vptsp.clustering import clustering_metrics, kmeans
+from vptsp.metrics import evaluate, neighbours, retrieval_metrics
+from vptsp.precision import MetricsError, as_embeddings, compared, unit_rows
+from vptsp.search import installed_faiss
+
+needs_faiss = pytest.mark.skipif(installed_faiss() is None, reason="faiss is not installed")
+FAISS = [False, pytest.param(True, marks=needs_faiss)]
+N, C, E = 600, 30, 32
+
+
+@pytest.fixture(scope="module")
+def base():
+    "600 ordinary images of 30 classes, and their labels."
+    r = np.random.default_rng(0)
+    y = np.repeat(np.arange(C), N//C)
+    return r.normal(size=(C, E))[y]*.5 + r.normal(size=(N, E)), y
+
+
+def by_definition(x, y, distance, q=None, q_y=None):
+    "R@1 and MAP@R in float64, from differences: cosines of unit rows are 1 - d²/2, which keeps digits."
+    x = np.asarray(x, np.float64)
+    own = q is None
+    q, q_y = (x, y) if own else (np.asarray(q, np.float64), q_y)
+    if distance == "cosine":
+        q, x = (v/np.where((n := np.linalg.norm(v, axis=1, keepdims=True)) > 0, n, 1) for v in (q, x))
+    s = np.stack([-((x - row)**2).sum(1) for row in q])
+    if distance == "cosine": s[~q.any(1)] = s[:, ~x.any(1)] = -2                       # no direction: cosine 0
+    if own: np.fill_diagonal(s, -np.inf)
+    order = np.argsort(-s, 1, kind="stable")[:, :len(x) - own]
+    hit = y[order] == q_y[:, None]
+    R = hit.sum(1)
+    ap = [(h[:r]*(h[:r].cumsum()/np.arange(1, r + 1))).sum()/r for h, r in zip(hit, R) if r]
+    return hit[R > 0, 0].mean(), np.mean(ap)
+
+
+def figures(x, y, distance, **more):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        m = retrieval_metrics(x, y, ks=(1,), distance=distance, **more)
+    return m["R@1"], m["MAP@R"]
+
+
+def groups(x, t):
+    "Three narrow cones, in three directions."
+    directions = np.random.default_rng(1).normal(size=(3, E))
+    return directions[np.arange(len(x)) % 3] + t*x
+
+
+HARD = {
+    "ordinary": (lambda x: x, "cosine"),
+    "cosines above .99": (lambda x: 1 + .1*x, "cosine"),
+    "cosines above .9999": (lambda x: 1 + 1e-2*x, "cosine"),
+    "cosines above .999999": (lambda x: 1 + 1e-3*x, "cosine"),
+    "cosines above .99999999": (lambda x: 1 + 1e-4*x, "cosine"),
+    "the last bits alone": (lambda x: 1 + 1e-5*x, "cosine"),
+    "a cone far from the diagonal": (lambda x: 50*np.eye(E)[0] + 1e-3*x, "cosine"),
+    "lengths of all sizes": (lambda x: (1 + 1e-3*x)*np.logspace(-12, 12, N)[:, None], "cosine"),
+    "three narrow cones": (lambda x: groups(x, 1e-4), "cosine"),
+    "a cone and its opposite": (lambda x: (1 + 1e-4*x)*np.where(np.arange(N) % 2, 1, -1)[:, None], "cosine"),
+    "a cone with one outlier": (lambda x: np.where(np.arange(N)[:, None] == 7, x, 1 + 1e-4*x), "cosine"),
+    "a cone and as many zeros": (lambda x: np.where(np.arange(N)[:, None] % 2, 0, 1 + 1e-4*x), "cosine"),
+    "rows of 1e-25": (lambda x: 1e-25*x, "cosine"),
+    "rows of 1e25": (lambda x: 1e25*x, "cosine"),
+    "ordinary distances": (lambda x: x, "euclidean"),
+    "offset 10": (lambda x: x + 10, "euclidean"),
+    "offset 1,000": (lambda x: x + 1e3, "euclidean"),
+    "offset 10,000": (lambda x: x + 1e4, "euclidean"),
+    "an offset for each number": (lambda x: x + np.logspace(-1, 5, E), "euclidean"),
+    "two clumps far apart": (lambda x: x + np.where(np.arange(N)[:, None] % 2, 1e4, -1e4), "euclidean"),
+    "one image very far away": (lambda x: np.where(np.arange(N)[:, None] == 7, 1e9, x), "euclidean"),
+    "distances of 1e-25": (lambda x: 1e-25*x, "euclidean"),
+    "distances of 1e25": (lambda x: 1e25*x, "euclidean"),
+    "pixels": (lambda x: np.clip(128 + 40*x, 0, 255).round(), "euclidean"),
+}
+
+
+@pytest.mark.parametrize("use_faiss", FAISS)
+@pytest.mark.parametrize("case", HARD)
+def test_figures_are_those_of_float64(base, case, use_faiss):
+    make, distance = HARD[case]
+    x = torch.tensor(make(base[0]), dtype=torch.float32)
+    expected = by_definition(x.numpy(), base[1], distance)
+    assert figures(x, base[1], distance, use_faiss=use_faiss) == pytest.approx(expected, abs=1.1/N)
+
+
+@pytest.mark.parametrize("case", [c for c in HARD if "outlier" not in c and "far away" not in c])
+def test_queries_against_a_gallery(base, case):
+    make, distance = HARD[case]
+    x, y = torch.tensor(make(base[0]), dtype=torch.float32), base[1]
+    ask = np.arange(N) % 4 == 0
+    expected = by_definition(x.numpy()[~ask], y[~ask], distance, x.numpy()[ask], y[ask])
+    ours = figures(x[ask], y[ask], distance, gallery=x[~ask], gallery_labels=y[~ask])
+    assert ours == pytest.approx(expected, abs=1.1/ask.sum())
+
+
+@pytest.mark.parametrize("case", HARD)
+def test_the_order_of_the_images_means_nothing(base, case):
+    make, distance = HARD[case]
+    x, order = make(base[0]), np.random.default_rng(3).permutation(N)
+    x = torch.tensor(x, dtype=torch.float32)
+    if case in ("a cone and as many zeros", "pixels"): pytest.skip("equal ones come by number")
+    assert figures(x[order], base[1][order], distance) == pytest.approx(figures(x, base[1], distance), abs=1.1/N)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("step", [1e-9, 1e-7, 1e-3])
+def test_float64_stays_float64(base, distance, step):
+    "What lies beyond seven digits counts, where it was given."
+    x, y = 1 + step*base[0], base[1]
+    if distance == "cosine" and step < 1e-8: pytest.skip("float64 itself has no more digits for cosines")
+    assert figures(x, y, distance) == pytest.approx(by_definition(x, y, distance), abs=1e-12)
+    assert figures(torch.tensor(x), y, distance) == figures(x, y, distance)
+    assert neighbours(x, k=3, distance=distance)[0].dtype == torch.float64
+    assert neighbours(x.astype(np.float32), k=3, distance=distance)[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_similarities_are_what_they_are_called(base, distance):
+    for x in (base[0], 1 + 1e-3*base[0], groups(base[0], 1e-4)):
+        x = torch.tensor(x, dtype=torch.float32)
+        similarity, ids = neighbours(x, k=5, distance=distance)
+        a, b = x.double()[:, None], x.double()[ids]
+        exact = torch.cosine_similarity(a, b, dim=2) if distance == "cosine" else -(a - b).square().sum(2)
+        assert (similarity.double() - exact).abs().max() < 2e-5*exact.abs().max()
+        assert (similarity[:, :-1] >= similarity[:, 1:]).all()
+
+
+# ties
+
+@pytest.mark.parametrize("use_faiss", FAISS)
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("value", [0., 1., 1e-20, 1e4])
+def test_all_equal_vectors_come_by_number(distance, value, use_faiss):
+    _, ids = neighbours(torch.full((50, 8), value), k=5, distance=distance, use_faiss=use_faiss)
+    assert ids.tolist() == [[j for j in range(50) if j != i][:5] for i in range(50)]
+
+
+@pytest.mark.parametrize("use_faiss", FAISS)
+@pytest.mark.parametrize("case", ["three narrow cones", "cosines above .99999999", "offset 10,000",
+                                  "two clumps far apart"])
+def test_twins_are_equal_however_narrow(base, case, use_faiss):
+    "Every image twice: the copy comes first, and equal ones by number."
+    make, distance = HARD[case]
+    x = torch.tensor(make(base[0]), dtype=torch.float32)[:200].repeat(2, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, ids = neighbours(x, k=3, distance=distance, use_faiss=use_faiss)
+    assert (ids[:200, 0] == torch.arange(200, 400)).all() and (ids[200:, 0] == torch.arange(200)).all()
+    assert (ids[:, 2] == ids[:, 1] + 200).all()                        # of the next pair, the lower number first
+
+
+# words, and none where there is nothing to say
+
+@pytest.mark.filterwarnings("error")
+def test_ordinary_embeddings_bring_no_warning(base):
+    x = torch.tensor(base[0], dtype=torch.float32)
+    for v, distance in [(x, "cosine"), (x, "euclidean"), (x.repeat(2, 1), "cosine"), (torch.eye(60), "cosine"),
+                        ((x > 0).float(), "euclidean"), ((x > 0).float(), "cosine"), (x + 5, "euclidean")]:
+        neighbours(v, k=20, distance=distance)
+
+
+def test_narrow_ones_are_named(base):
+    with pytest.warns(UserWarning, match="differ by less than a hundredth of what they have in common"):
+        neighbours(torch.tensor(1 + 1e-3*base[0], dtype=torch.float32), k=3)
+    with pytest.warns(UserWarning, match="less than 32-bit numbers can tell"):
+        neighbours(torch.tensor(groups(base[0], 1e-4), dtype=torch.float32), k=3)
+
+
+def test_ordinary_searches_do_no_more_than_before(base):
+    "Nothing is taken out and no query is looked at twice."
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3000, 64, generator=generator)
+    c = compared(x, None, "cosine")
+    assert c.common is None and c.bias is None and c.q is c.g and c.q.dtype == torch.float32
+    assert compared(x, None, "euclidean").common is None
+
+
+# clusters
+
+def test_kmeans_in_a_cone(base):
+    r = np.random.default_rng(0)
+    y = np.repeat(np.arange(6), 50)
+    x = r.normal(size=(6, 16))[y]*4 + r.normal(size=(300, 16))
+    plain = clustering_metrics(x, y)
+    for far in (1 + 1e-5*x, x + 1e5):
+        assert clustering_metrics(far, y)["NMI"] == pytest.approx(plain["NMI"], abs=.1)
+    assert len(set(kmeans(1 + 1e-9*x, 6))) == 6                         # float64 beyond float32
+
+
+# what may be given
+
+@pytest.mark.parametrize("x, says", [
+    (["a", "b"], "must be numbers"),
+    ([[1, 2], [3]], "must be numbers"),
+    (None, "must be numbers|got shape"),
+    ([[None, 1.], [2., 3.]], "must be numbers|not finite"),
+    (np.ones((3, 2))*1j, "complex"),
+    (np.ones(3), "must be (n, e)"),
+    (np.ones((3, 0)), "must be (n, e)"),
+    (np.ones((0, 3)), "must be (n, e)"),
+    ([[1., np.inf], [1., 2.]], "row 0 first"),
+    (torch.tensor([[1., 2.], [float("nan"), 1.]], dtype=torch.float16), "row 1 first"),
+])
+def test_embeddings_that_are_none(x, says):
+    with pytest.raises(MetricsError) as e: as_embeddings(x, "embeddings")
+    assert any(part in str(e.value) for part in says.split("|"))
+
+
+def test_embeddings_in_any_form(base):
+    x, y = base[0][:60].astype(np.float16).astype(np.float32), base[1][:60]
+    want = retrieval_metrics(x, y)
+    for form in (x.astype(np.float16), torch.tensor(x).half(), torch.tensor(x).T.contiguous().T, x.tolist(),
+                 [torch.tensor(row) for row in x], np.asfortranarray(x), torch.tensor(x, requires_grad=True)):
+        assert retrieval_metrics(form, y) == pytest.approx(want, abs=1e-9)
+
+
+def test_rows_of_any_length():
+    x = torch.tensor([[3e-30, 4e-30], [3e30, 4e30], [0, 0], [3, 4], [3e-42, 4e-42]])
+    assert torch.allclose(unit_rows(x), torch.tensor([[.6, .8], [.6, .8], [0, 0], [.6, .8], [.6, .8]]), atol=1e-3)
+    assert torch.equal(unit_rows(x.double())[2], torch.zeros(2, dtype=torch.float64))
+
+
+def test_numbers_of_an_evaluation_do_not_depend_on_faiss(base):
+    if installed_faiss() is None: pytest.skip("faiss is not installed")
+    x = torch.tensor(groups(base[0], 1e-4), dtype=torch.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        a, b = (evaluate(x, base[1], use_faiss=faiss) for faiss in (False, True))
+    assert a.mean() == b.mean() and torch.equal(a.ids, b.ids)
