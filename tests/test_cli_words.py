@@ -60,6 +60,8 @@ WRONG = {
     "train cub200_small --data {d} --out r": "vptsp train folder --data {d} --out DIR",
     "train folder --out r": "give it with --data",
     "train folder {d}/sub --out r": "--data {d}/sub",
+    "train {d} --out r": "vptsp train folder --data {d}",
+    "train {d}/x.csv --out r": "vptsp train folder --data {d}/x.csv",
     "train emoji --lr 0.1 --out r": "lr=0.1",
     "train --lr 0.1 emoji --out r": "lr=0.1",
     "train emoji --lr=0.1 --out r": "lr=0.1",
@@ -136,7 +138,8 @@ def test_help_and_nothing():
     for words in (["--help"], ["train", "--help"], ["data", "check", "--help"], ["explore", "-h"]):
         code, out, _ = shell(*words)
         assert code == 0 and "Exit codes: 0 done" in out
-    assert shell("data")[0] == 0
+    assert shell("data")[0] == shell("help")[0] == 0 and "PRESET_OR_YAML" in shell("help", "train")[1]
+    assert shell("--version")[1].startswith("vptsp 0.")
 
 def test_settings_lists_all_with_meaning_default_and_range():
     code, out, _ = shell("settings", "--json")
@@ -334,8 +337,9 @@ def test_the_first_lines_of_a_training(run, photos):
 
 def test_a_finished_run_says_so(run, photos):
     before = (run/"model"/"model.safetensors").stat().st_mtime_ns
-    code, out, _ = shell("train", *TINY, "--data", photos, "--out", run)
-    assert code == 0 and "holds a finished run: nothing is trained. --more-epochs N" in out and "R@1" in out
+    code, out, err = shell("train", *TINY, "--data", photos, "--out", run)
+    assert code == 0 and "R@1" in out
+    assert "it is finished" in err and "nothing is trained" in err and "--more-epochs N" in err
     assert (run/"model"/"model.safetensors").stat().st_mtime_ns == before
 
 def test_the_folder_preset_on_the_bundled_backbone(photos, tmp_path):
@@ -381,6 +385,15 @@ def test_what_got_worse_is_said(run, photos, tmp_path):
 def test_test_classes_that_were_trained_on_are_named(run, photos):
     code, _, err = shell("evaluate", run, "--data", photos, "--split", ".2")
     assert code == 0 and "3 of 8 test classes, 'class 02' for one, are classes that this model was trained on" in err
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"\xff\xfe\x00"])
+def test_a_damaged_metrics_file_is_one_line(content, run, photos, tmp_path):
+    damaged = tmp_path/"damaged"
+    shutil.copytree(run, damaged)
+    (damaged/"metrics.json").write_bytes(content)
+    for words in (["evaluate", damaged], ["report", damaged], ["explore", damaged], ["train", *TINY, "--out", damaged]):
+        code, _, err = shell(*words, "--data", photos)
+        assert code == 2 and "metrics.json' is damaged" in err.splitlines()[-1]
 
 def test_report_and_explore_write_their_pages(run, photos, tmp_path):
     code, out, err = shell("report", run, "--data", photos, "--out", tmp_path/"report.html")
@@ -484,8 +497,9 @@ def test_signals_are_put_back(tmp_path):
 # -- images of one's own ------------------------------------------------------------------------------------------
 
 def train(data, out, *words):
-    "The words of a run without epochs, the lines that it says, and its settings."
-    code, text, err = shell("train", "folder", "--backbone", "bundled", "epochs=0", "--data", data, "--out", out, *words)
+    "What a run without epochs says, on both streams."
+    settings = ("--backbone", "bundled", "epochs=0")
+    code, text, err = shell("train", "folder", *settings, "--data", data, "--out", out, *words)
     assert code == 0, err
     return text, err
 
@@ -550,7 +564,7 @@ def test_more_epochs(run, photos, tmp_path):
     out = tmp_path/"more"
     shutil.copytree(run, out)
     code, text, err = shell("train", *TINY, "--data", photos, "--out", out, "--more-epochs", 2)
-    assert code == 0 and "nothing is trained" not in text, err
+    assert code == 0 and "nothing is trained" not in err, err
     assert len((out/"history.jsonl").read_text().splitlines()) == 3
 
 def test_training_starts_from_another_run(run, photos, tmp_path):

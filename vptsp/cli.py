@@ -88,11 +88,12 @@ def _parser():
     for add in adders: add(commands)
     return parser
 
-# %% ../nbs/40_cli.ipynb #65420040
+# %% ../nbs/40_cli.ipynb #2c9894fb
 def _parsed(words: list[str]):
     "The words of the command line; those that change settings are `change`. None where help was printed."
     from vptsp.commands.options import parser_of
     from vptsp.commands.settings import refuse_option, refuse_word
+    if words[:1] == ["help"]: words = [*words[1:], "--help"]
     parser = _parser()
     command = parser_of(parser, words)
     if command.commands() and not {"-h", "--help", "--version"} & set(words):
@@ -109,11 +110,12 @@ def _parsed(words: list[str]):
         for word in left: raise (refuse_option if word.startswith("-") else refuse_word)(word, command, words)
     return args
 
-# %% ../nbs/40_cli.ipynb #4bedaf1e
-def _safe_streams() -> None:
+# %% ../nbs/40_cli.ipynb #51d0bfef
+def _safe_streams() -> list[tuple]:  # each stream and how it was
     "Let both streams write any text."
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")
+    streams = [(stream, stream.errors) for stream in (sys.stdout, sys.stderr) if hasattr(stream, "reconfigure")]
+    for stream, _ in streams: stream.reconfigure(errors="backslashreplace")
+    return streams
 
 def _flush() -> None:
     if sys.stdout is not None: sys.stdout.flush()
@@ -125,21 +127,21 @@ def _silenced() -> None:
 
 def _place(args: object) -> str:
     "What the command was reading."
-    names = ("run", "gallery", "data", "settings")
+    names = ("run", "gallery", *(("out",) if getattr(args, "command", "") == "train" else ()), "data", "settings")
     return next((getattr(args, name) for name in names if getattr(args, name, None)), "")
 
 def _run(words: list[str], interrupts: _Interrupts) -> int:
     "Run one command: its exit code, a mistake told in one line."
     import warnings
 
-    from vptsp.commands.words import is_mistake, one_line, say
+    from vptsp.commands.words import in_words, is_mistake, notes_of, one_line, say
     args = None
     try:
         args = _parsed(words)
         if args is None: return 0
         interrupts.command = args.command
-        with warnings.catch_warnings():
-            warnings.showwarning = say
+        with warnings.catch_warnings(), notes_of("vptsp"):
+            warnings.showwarning = lambda message, *_: say(in_words(str(message)))
             args.at_work = interrupts.begin
             return args.run_command(args) or 0
     except BrokenPipeError: raise
@@ -149,7 +151,7 @@ def _run(words: list[str], interrupts: _Interrupts) -> int:
         say(one_line(e, _place(args)))
         return 2
 
-# %% ../nbs/40_cli.ipynb #48d31182
+# %% ../nbs/40_cli.ipynb #fcd399a6
 def main(
     argv: list[str] | None = None,   # words; the command line by default
 ) -> int:                            # exit code
@@ -166,9 +168,11 @@ def main(
 
 def _to_the_end(words: list[str], interrupts: _Interrupts) -> int:
     "Run a command until everything that it printed is written."
-    _safe_streams()
+    streams = _safe_streams()
     try: code = _run(words, interrupts)
     except SystemExit as e: code = e.code if isinstance(e.code, int) else 0      # the end of --help
+    finally:
+        for stream, errors in () if interrupts.whole else streams: stream.reconfigure(errors=errors)
     try: _flush()
     except BrokenPipeError: raise
     except OSError as e:

@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['what_got_worse', 'tell_figures', 'add_demo', 'add_train', 'add_evaluate']
 
-# %% ../../nbs/39_commands.runs.ipynb #4758612f
-import json
+# %% ../../nbs/39_commands.runs.ipynb #09585382
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .inputs import described, model_of, read_data
+from .inputs import described, kept_metrics, model_of, read_data
 from vptsp.commands.options import (
     Commands,
     add_command,
@@ -82,7 +81,7 @@ def add_demo(commands: Commands) -> None:
     c.add_argument("--epochs", type=int)
     c.add_argument("--seed", type=int)
 
-# %% ../../nbs/39_commands.runs.ipynb #a6b1e8f5
+# %% ../../nbs/39_commands.runs.ipynb #6de828d4
 _run_files = ("config.yaml", "history.jsonl", "metrics.json", "checkpoint")
 
 def _cfg(args: Namespace) -> Config:
@@ -114,11 +113,10 @@ def _train(args: Namespace) -> None:
     more = _more(args)
     begin(args, "training", "readers")
     data = read_data(cfg.dataset, args)
-    finished = not more and (out/"metrics.json").is_file()
+    kept_metrics(out)                                       # a damaged one is refused before anything is built
     from vptsp.training import Trainer
     trainer = Trainer(cfg, data, out, weights=args.weights, **more)
     tell(*described(data), f"{cfg.backbone} on {trainer.device}, epochs: {cfg.epochs}; results go to {args.out}")
-    if finished: tell(f"{args.out} holds a finished run: nothing is trained. --more-epochs N trains N more.")
     run = trainer.fit()
     tell_figures(run.metrics)
     tell(f"{args.out}: model/, metrics.json, history.jsonl, config.yaml, checkpoint/")
@@ -140,7 +138,7 @@ def add_train(commands: Commands) -> None:
     add_weights(c, start=True)
     c.add_argument("--more-epochs", type=int, metavar="N", help="train a finished run for N more epochs")
 
-# %% ../../nbs/39_commands.runs.ipynb #a08ebf6a
+# %% ../../nbs/39_commands.runs.ipynb #046bc39d
 def _measured(embed: Any, model: "Model", data: "RetrievalData", progress: str) -> tuple[Any, tuple]:
     "One search over the test images; and their embeddings and labels."
     from vptsp.benchmarks import ks_of
@@ -153,8 +151,7 @@ def _measured(embed: Any, model: "Model", data: "RetrievalData", progress: str) 
 
 def _known_frozen(folder: Path, data: "RetrievalData") -> dict[str, float]:
     "The frozen backbone's figures in the run's folder, if they are of these images."
-    if not (folder/"metrics.json").is_file(): return {}
-    kept = json.loads((folder/"metrics.json").read_text(encoding="utf-8"))
+    kept = kept_metrics(folder)
     return kept.get("frozen") or {} if kept.get("data sha256") == data.sha256 else {}
 
 def _frozen(args: Namespace, model: "Model", data: "RetrievalData") -> dict[str, float]:

@@ -6,12 +6,13 @@
 __all__ = ['setting_meant', 'option_meant', 'refuse_option', 'refuse_word', 'changes_from', 'config_of', 'on_backbone',
            'setting_rows', 'add_settings']
 
-# %% ../../nbs/38b_commands.settings.ipynb #ca8c6c25
+# %% ../../nbs/38b_commands.settings.ipynb #6ccb18cb
 import shutil
 import textwrap
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
 from .options import Commands, Parser, add_command, add_method
@@ -183,17 +184,26 @@ def _setting_named(name: str, text: str, parser: Parser) -> str:
     message = f"there is no setting {name!r}{hint}"
     raise Mistake(message)
 
-# %% ../../nbs/38b_commands.settings.ipynb #88b31037
+# %% ../../nbs/38b_commands.settings.ipynb #583ff5b3
 def config_of(
     args: Namespace,  # with `settings`, `change`, and perhaps `backbone`, `seed`, `method`, `parser`, `words`
 ) -> Config:
     "The settings that a command line describes."
+    _refuse_images(args.settings)
     given = changes_from(args.change, getattr(args, "parser", None), getattr(args, "words", None))
     cfg, backbone = Config.load(args.settings), getattr(args, "backbone", None)
     if getattr(args, "seed", None) is not None: given["seed"] = args.seed
     if backbone: given = {**on_backbone(cfg, backbone), **given, "backbone": backbone}
     cfg = cfg.replace(**given)
     return cfg.as_method(args.method) if getattr(args, "method", None) else cfg
+
+def _refuse_images(source: str) -> None:
+    "Raises `Mistake` for images where settings are asked for."
+    path = Path(source)
+    if source in presets or not (path.is_dir() or path.suffix.lower() in (".csv", ".tsv", ".parquet")): return
+    message = (f"{source!r} is no preset and no settings file; if these are your images: "
+               f"vptsp train folder --data {source}")
+    raise Mistake(message)
 
 def on_backbone(
     cfg: Config,
