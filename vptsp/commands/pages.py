@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['run_of', 'add_report', 'add_explore']
 
-# %% ../../nbs/39a_commands.pages.ipynb #6f0b8acd
+# %% ../../nbs/39a_commands.pages.ipynb #22bfda26
 import time
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .inputs import read_data, with_workers
+from .inputs import kept_metrics, read_data, with_workers
 from .options import Commands, add_command, add_data, add_weights, add_workers, begin, check_page
 from .words import Mistake, say, tell
 from ..config import Config, methods
@@ -27,6 +27,7 @@ def run_of(
 ) -> "Run":           # with its data
     "A finished run. Warns where the images are not the ones that it was trained on."
     from vptsp.runs import Run
+    kept_metrics(args.run)                                # refused before minutes of work
     run = Run.load(args.run, weights=args.weights)
     with_workers(run.model, args)
     cfg = run.cfg
