@@ -74,6 +74,8 @@ HARD = {
     "offset 10,000": (lambda x: x + 1e4, "euclidean"),
     "an offset for each number": (lambda x: x + np.logspace(-1, 5, E), "euclidean"),
     "two clumps far apart": (lambda x: x + np.where(np.arange(N)[:, None] % 2, 1e4, -1e4), "euclidean"),
+    "clumps a million times farther apart than wide": (
+        lambda x: 1e3*np.random.default_rng(2).normal(size=(4, E))[np.arange(N) % 4] + 1e-3*x, "euclidean"),
     "one image very far away": (lambda x: np.where(np.arange(N)[:, None] == 7, 1e9, x), "euclidean"),
     "distances of 1e-25": (lambda x: 1e-25*x, "euclidean"),
     "distances of 1e25": (lambda x: 1e25*x, "euclidean"),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Vectors', 'MetricsError', 'as_embeddings', 'unit_rows', 'without_common', 'Compared', 'compared', 'sizes',
-           'near_ties', 'ready', 'exact']
+           'near_ties', 'ready', 'exact', 'from_differences']
 
 # %% ../nbs/13a_precision.ipynb #f6cd7dc8
 import warnings
@@ -176,8 +176,8 @@ def _numbers(
     number = [unit_rows(part.double()) @ common for part in queries.split(1 << 15)]
     return bias, (1., torch.cat(number) + .5*(1 - length) if number else None)
 
-# %% ../nbs/13a_precision.ipynb #38c13303
-_WRONG_BY = 2.**-22  # of a product of 32-bit rows of length one
+# %% ../nbs/13a_precision.ipynb #000a2bdf
+_wrong_by = {torch.float32: 2.**-22, torch.float64: 2.**-46}  # of a product of rows of length one
 
 def sizes(
     c: Compared,
@@ -195,13 +195,11 @@ def near_ties(
     ranked: torch.Tensor,  # what ranks, falling, (b, k)
     ids: torch.Tensor,     # of the neighbours, (b, k)
 ) -> torch.Tensor:         # (b,), bool
-    "Queries whose neighbours 32 bits cannot tell apart: some of the first eight, or a quarter of all."
-    if c.q.dtype == torch.float64 or ranked.shape[1] < 2:
-        return torch.zeros(len(rows), dtype=torch.bool, device=ranked.device)
-    near = ranked[:, :-1] - ranked[:, 1:] <= _WRONG_BY*sizes(c, rows, ids[:, :8])
+    "Queries whose neighbours products cannot tell apart: some of the first eight, or a quarter of all."
+    near = ranked[:, :-1] - ranked[:, 1:] <= _wrong_by[c.q.dtype]*sizes(c, rows, ids[:, :8])
     row, place = near[:, :7].nonzero(as_tuple=True)
     twins = (c.g[ids[row, place]] == c.g[ids[row, place + 1]]).all(1)              # are equal, rightly
-    doubtful = torch.zeros_like(near[:, 0])
+    doubtful = torch.zeros(len(rows), dtype=torch.bool, device=ranked.device)
     doubtful[row[~twins]] = True
     if near.shape[1] < 8: return doubtful
     many = (near.float().mean(1) > .25).nonzero()[:, 0]
@@ -229,3 +227,15 @@ def exact(
         bias, _ = _numbers(q[:0], g, c.distance, c.common, q[:0])
         parts.append(q @ g.T if bias is None else q @ g.T + bias)
     return torch.cat(parts, 1)
+
+def from_differences(
+    c: Compared,
+    row: int,                  # number of the query
+    candidates: torch.Tensor,  # numbers of some images, (n,)
+) -> torch.Tensor:             # (n,), float64
+    "Cosine less 1, or minus half the squared distance, from the differences themselves: every digit that there is."
+    g, q = c.gallery[candidates].double(), c.queries[row:row + 1].double()
+    if c.distance == "cosine": g, q = unit_rows(g), unit_rows(q)
+    half = -.5*(g - q).square().sum(1)
+    if c.distance == "cosine": half[~(c.gallery[candidates].any(1) & c.queries[row].any())] = -1.
+    return half

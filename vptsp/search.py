@@ -6,7 +6,7 @@
 __all__ = ['Apart', 'Search', 'installed_faiss', 'neighbour_blocks', 'neighbours', 'first_right', 'approximate_search',
            'compare_searches', 'MetricsError', 'Vectors', 'as_embeddings']
 
-# %% ../nbs/13a_search.ipynb #cdd3f04d
+# %% ../nbs/13a_search.ipynb #4e580cc8
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +22,7 @@ from vptsp.precision import (
     as_embeddings,
     compared,
     exact,
+    from_differences,
     near_ties,
     sizes,
     unit_rows,
@@ -78,24 +79,47 @@ def _settle_cut(block: _Block, k: int, c: Compared, own: bool, apart: Apart | No
         s, order = _leave_out(s, rows, own, apart).sort(dim=1, descending=True, stable=True)
         ranked[part, :k], ids[part, :k] = s[:, :k], order[:, :k]
 
-# %% ../nbs/13a_search.ipynb #5ae2ce99
+# %% ../nbs/13a_search.ipynb #94009ea1
 def _exactly(
     c: Compared, rows: torch.Tensor, k: int, own: bool, apart: Apart | None,
-) -> tuple[torch.Tensor, torch.Tensor]:  # what ranks, and neighbours, (b, k)
+) -> tuple[torch.Tensor, torch.Tensor]:  # similarity, and neighbours, (b, k)
     "The k nearest of some queries in 64 bits."
     found = []
     for part in rows.split(max(1, (1 << 22)//len(c.g))):
         s = _leave_out(exact(c, part), part, own, apart)
         ranked, ids = s.topk(min(k + 1, s.shape[1]), 1)
         rounding = 2.**-46*sizes(c, part, ids[:, :8]).double()
+        blurred = _blurred(c, ranked, ids, rounding)
         ranked, ids = _by_number(ranked, ids, rounding)
         if ids.shape[1] > k:
             tied = (~(ranked[:, k - 1] - ranked[:, k] > rounding[:, 0])).nonzero()[:, 0]
-            whole = s[tied].sort(dim=1, descending=True, stable=True)
-            whole = _by_number(*whole, rounding[tied])
+            whole = _by_number(*s[tied].sort(dim=1, descending=True, stable=True), rounding[tied])
             ranked[tied, :k], ids[tied, :k] = (x[:, :k] for x in whole)
-        found.append((ranked[:, :k], ids[:, :k]))
+        similarity, ids = c.similarity(part, ranked[:, :k]), ids[:, :k]
+        for i in blurred.tolist(): _by_differences(c, int(part[i]), s[i], rounding[i], similarity[i], ids[i])
+        found.append((similarity, ids))
     return tuple(torch.cat(x) for x in zip(*found))
+
+def _blurred(c: Compared, ranked: torch.Tensor, ids: torch.Tensor, rounding: torch.Tensor) -> torch.Tensor:
+    "Which have neighbours that products in 64 bits cannot tell apart, and that are not equal."
+    row, place = (ranked[:, :-1] - ranked[:, 1:] <= rounding).nonzero(as_tuple=True)
+    pairs = zip(ids[row, place].split(1 << 13), ids[row, place + 1].split(1 << 13))
+    differ = [(c.gallery[a] != c.gallery[b]).any(1) for a, b in pairs]
+    return row[torch.cat(differ)].unique() if differ else row
+
+def _by_differences(
+    c: Compared, row: int, s: torch.Tensor, rounding: torch.Tensor, similarity: torch.Tensor, ids: torch.Tensor,
+) -> None:
+    "The nearest of one query by the differences themselves. In place."
+    candidates = ((s >= s[ids[-1]] - rounding) & (s > -torch.inf)).nonzero()[:, 0]
+    half = from_differences(c, row, candidates)
+    n = min(len(ids), len(half))
+    half, order = half.sort(descending=True, stable=True)
+    rounding = 2.**-46*half[1:].abs()
+    if c.distance == "cosine": rounding += 2.**-50*half[1:].abs().sqrt()       # of rows brought to length one
+    half, order = (x[0] for x in _by_number(half[None], order[None], rounding[None]))
+    ids[:n] = candidates[order[:n]]
+    similarity[:n] = half[:n] + 1 if c.distance == "cosine" else 2*half[:n]
 
 # %% ../nbs/13a_search.ipynb #1329f180
 def installed_faiss() -> ModuleType | None:
@@ -156,7 +180,7 @@ def _chosen_faiss(use_faiss: bool | None, q: torch.Tensor) -> ModuleType | None:
     if use_faiss is None: use_faiss = q.is_cuda and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
     return faiss if use_faiss else None
 
-# %% ../nbs/13a_search.ipynb #11860145
+# %% ../nbs/13a_search.ipynb #3c98c62d
 def neighbour_blocks(
     queries: Vectors,                # (n, e)
     gallery: Vectors | None = None,  # (m, e); None to search among the queries themselves, each without itself
@@ -180,9 +204,9 @@ def neighbour_blocks(
         again = near_ties(c, rows, ranked, ids).nonzero()[:, 0]
         similarity, ids = c.similarity(rows, ranked[:, :k]), ids[:, :k]
         if len(again):
-            ranked, better = _exactly(c, rows[again], k, own, apart)
-            changed += int(((better != ids[again]) & (ranked > -torch.inf)).any(1).sum())
-            similarity[again], ids[again] = c.similarity(rows[again], ranked), better
+            similarity[again], better = _exactly(c, rows[again], k, own, apart)
+            changed += int(((better != ids[again]) & (similarity[again] > -torch.inf)).any(1).sum())
+            ids[again] = better
         yield similarity, ids if apart is None else ids.masked_fill_(similarity == -torch.inf, -1)
     if c.common is None and changed > .05*len(q): warnings.warn(_CHANGED, stacklevel=2)
 
