@@ -43,7 +43,7 @@ def _pixel_metrics(data: RetrievalData) -> dict[str, float]:
     if data.gallery: gallery, gallery_labels = pixel_embeddings(data.gallery), data.gallery.labels
     return retrieval_metrics(pixel_embeddings(data.query), data.query.labels, gallery, gallery_labels, (1,))
 
-# %% ../../nbs/25_analysis.compare.ipynb #d715e9e5
+# %% ../../nbs/25_analysis.compare.ipynb #3d2cc266
 class Comparison:
     "Rows of the table, and the runs behind them."
     def __init__(self, cfg: Config, data: RetrievalData):
@@ -74,6 +74,7 @@ class Comparison:
         "The rows, and what they rest on."
         bundled = self.data.name == "emoji" and self.cfg.backbone == "bundled"
         unseen = "classes unseen by backbone and training" if bundled else "classes unseen in training"
+        if self.data.closed_set: unseen = "other images of the classes trained on (closed set)"
         machine = (f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, "
                    f"torch {torch.__version__}")
         return {"dataset": self.data.name, "rows": self.rows, "seed": self.cfg.seed, "data sha256": self.data.sha256,
