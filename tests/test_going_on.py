@@ -8,6 +8,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from vptsp import training
+from vptsp.analysis.compare import compare
 from vptsp.backbone import BackboneError
 from vptsp.benchmarks import load_emoji
 from vptsp.callbacks import Callback, Progress
@@ -66,7 +67,7 @@ def test_a_finished_run_says_so(done, copy, caplog, monkeypatch):
     with caplog.at_level(logging.WARNING, "vptsp"): again = trainer(copy)
     run = again.fit()
     assert run.metrics == done.metrics and same(run.model, done.model) and run.history == done.history
-    note, = again.notes
+    note = again.notes[-1]
     assert [r.message for r in caplog.records] == [note] and "it is finished (2 epochs)" in note
     assert "nothing is trained" in note and "more_epochs" in note and str(copy) in note
 
@@ -88,7 +89,7 @@ def test_a_finished_run_of_no_epochs_is_not_measured_again(tmp_path, monkeypatch
     first = trainer(tmp_path/"f", frozen).fit()
     monkeypatch.setattr(training, "measure_frozen", None)
     again = trainer(tmp_path/"f", frozen)
-    assert again.fit().metrics == first.metrics and "it is finished (0 epochs)" in again.notes[0]
+    assert again.fit().metrics == first.metrics and "it is finished (0 epochs)" in again.notes[-1]
 
 
 def test_a_loss_that_cannot_be_is_refused_before_anything_is_measured(monkeypatch, tmp_path):
@@ -118,7 +119,7 @@ def test_more_epochs_are_those_of_a_longer_run(changes, tmp_path):
     assert Run.load(tmp_path/"run").metrics == run.metrics
 
     twice = trainer(tmp_path/"run", cfg, more_epochs=2)                # the same call: finished
-    assert twice.fit().metrics == run.metrics and "it is finished (4 epochs)" in twice.notes[0]
+    assert twice.fit().metrics == run.metrics and "it is finished (4 epochs)" in twice.notes[-1]
     further = trainer(tmp_path/"run", run.cfg, more_epochs=1).fit()    # from the settings in the folder
     assert further.cfg.epochs == 5 and len(read_history(tmp_path/"run")) == 5
 
@@ -130,7 +131,8 @@ def test_more_epochs_that_were_killed_go_on(copy):
     assert not (copy/"metrics.json").exists() and (copy/"metrics-2-epochs.json").exists()
     with pytest.raises(KeyboardInterrupt): trainer(copy, more_epochs=2, callbacks=[StopAt(3*steps + 2)]).fit()
     with pytest.raises(ConfigError, match="epochs = 4 there, 2 here"): trainer(copy)
-    assert same(trainer(copy, CFG.replace(epochs=4)).fit().model, longer.model)     # the folder's own settings do, too
+    run = trainer(copy, CFG.replace(epochs=4)).fit()                                # the folder's own settings do, too
+    assert same(run.model, longer.model) and "goes on from epoch 2 to 4" in run.metrics["notes"][0]
 
 
 def test_more_epochs_that_cannot_be(done, copy, tmp_path):
@@ -203,7 +205,8 @@ def test_a_run_that_started_from_a_model_is_taken_up(done, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trainer(tmp_path/"r", cfg, OTHER, start=done.folder, callbacks=[StopAt(steps + 2)]).fit()
     again = trainer(tmp_path/"r", cfg, OTHER).fit()                                    # even without the word
-    assert same(again.model, whole.model) and again.metrics["started from"] == whole.metrics["started from"]
+    assert same(again.model, whole.model)
+    for name in ("started from", "notes"): assert again.metrics[name] == whole.metrics[name]
     assert trainer(tmp_path/"r", cfg, OTHER, start=done.folder).fit().metrics == again.metrics
     with pytest.raises(ConfigError, match="did not start from the model"):
         trainer(tmp_path/"r", cfg, OTHER, start=tmp_path/"r").fit()
@@ -261,6 +264,7 @@ def test_all_classes_train_and_everything_says_so(tmp_path, capsys):
     with pytest.raises(DataError, match="no class to measure on"): measure(run.model, NO_TEST)
     with pytest.raises(ValueError, match="no test images to show"): run.show_worst()
     assert run.embed(QUERY.subset(range(3))).shape[0] == 3
+    with pytest.raises(DataError, match="nothing to compare methods on"): compare(CFG, NO_TEST)
 
 
 def test_held_out_classes_measure_where_there_is_no_test_set():
@@ -272,7 +276,8 @@ def test_held_out_classes_measure_where_there_is_no_test_set():
 
 def test_a_closed_set_is_called_one():
     some = EMOJI.train.of_classes(range(12))
-    both = RetrievalData("closed", some, some.subset(range(40)), closed_set=True)
+    parts = [some.subset(range(half, len(some), 2)) for half in (0, 1)]
+    both = RetrievalData("closed", *parts, closed_set=True)
     run = trainer(cfg=CFG.replace(epochs=0), data=both).fit()
     assert run.metrics["measured on"] == "other images of the training classes (closed set)"
 

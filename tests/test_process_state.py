@@ -228,6 +228,13 @@ def test_what_was_set_around_a_run_does_not_change_it():
     with torch.inference_mode(): assert same(trainer.fit(), plain)
 
 
+def test_another_default_dtype_is_refused_in_a_sentence():
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(ConfigError, match="default dtype is torch.float64"): fitted()
+    finally: torch.set_default_dtype(torch.float32)
+
+
 def test_a_large_seed():
     cfg = CFG.replace(seed=2**63 - 1)
     assert same(fitted(cfg), fitted(cfg)) and not same(fitted(cfg), fitted())

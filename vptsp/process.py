@@ -16,9 +16,9 @@ import torch
 
 from .registry import ConfigError
 
-# %% ../nbs/15c_process.ipynb #e924938f
+# %% ../nbs/15c_process.ipynb #aa1fe908
 class Precision:
-    "Device and precision of one run. Raises `ConfigError` for a precision that the GPU does not have."
+    "Device and precision of one run. Raises `ConfigError` for a precision that cannot be."
     gradient_accumulation_steps = 1                     # every batch is a step
 
     def __init__(
@@ -26,6 +26,10 @@ class Precision:
         mixed_precision: str = "no",                    # of the settings: no, fp16, bf16; on a CPU always no
         device: torch.device | str | None = None,       # None for the GPU if there is one
     ):
+        if torch.get_default_dtype() != torch.float32:
+            message = (f"torch's default dtype is {torch.get_default_dtype()}, but a run computes in float32: "
+                       "call torch.set_default_dtype(torch.float32) first.")
+            raise ConfigError(message)
         gpu = torch.cuda.is_available()
         self.device = torch.device(device or (f"cuda:{torch.cuda.current_device()}" if gpu else "cpu"))
         self.mixed_precision = mixed_precision if self.device.type == "cuda" else "no"

@@ -16,7 +16,7 @@ from .going_on import words_on_more_epochs
 from .runs import read_checkpoint, read_history, take_up, write_checkpoint, write_history
 from .tensors import read_tensors
 
-# %% ../nbs/15e_taking_up.ipynb #bef910da
+# %% ../nbs/15e_taking_up.ipynb #597ef5d1
 def _checkpoint_of(out: Path) -> Path: return out/"checkpoint"/"last.safetensors"
 
 def checkpoint(
@@ -26,7 +26,8 @@ def checkpoint(
     t, scaler = trainer, trainer.accelerator.scaler
     if not t.out: return
     about = dict(epoch=t.epoch, step=t.step, data=t.data.sha256, backbone=t.backbone_is, frozen=t.frozen,
-                 history=t.history, scaler=scaler.state_dict() if scaler else None, start=t.started_from)
+                 history=t.history, scaler=scaler.state_dict() if scaler else None, start=t.started_from,
+                 notes=t.notes)
     write_checkpoint(_checkpoint_of(t.out), t.model, t.optimizer, about)
     write_history(t.out, t.history)
 
@@ -36,7 +37,7 @@ def read_metrics(
     "What `metrics.json` says."
     return json.loads((out/"metrics.json").read_text(encoding="utf-8"))
 
-# %% ../nbs/15e_taking_up.ipynb #490d7c4f
+# %% ../nbs/15e_taking_up.ipynb #73250b6e
 def resume(
     trainer: Any,  # a `Trainer` that has done nothing yet
 ) -> bool:         # whether there was something to take up
@@ -51,6 +52,7 @@ def resume(
     if about["scaler"] and scaler: scaler.load_state_dict(about["scaler"])
     t.epoch, t.step, t.frozen, t.history = (about[name] for name in ("epoch", "step", "frozen", "history"))
     t.started_from = about.get("start")
+    t.notes = list(dict.fromkeys([*about.get("notes", []), *t.notes]))
     write_history(t.out, t.history)
     return True
 
@@ -84,7 +86,7 @@ def _refuse_others(trainer: Any, data: str, backbone: str | None, start: dict | 
                    f"{printable(t.start.folder)!r}: choose another folder, or leave start out to go on with it.")
     if message: raise ConfigError(message)
 
-# %% ../nbs/15e_taking_up.ipynb #bce22ff4
+# %% ../nbs/15e_taking_up.ipynb #71e5e8ff
 def is_work_left(
     trainer: Any,  # a `Trainer` that has taken up its folder
 ) -> bool:
@@ -100,6 +102,7 @@ def is_work_left(
                    f"start={out!r}.")
         raise ConfigError(message)
     t.say(f"{out!r} {words_on_more_epochs(t.cfg, t.epoch)}")
+    checkpoint(t)                                          # with what was said
     (t.out/"metrics.json").replace(t.out/f"metrics-{t.epoch}-epochs.json")
     t.cfg.save(t.out/"config.yaml")
     return True

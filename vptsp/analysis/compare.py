@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pixel_embeddings', 'Comparison', 'compare', 'Case', 'data_of', 'retrieval_cases']
 
-# %% ../../nbs/25_analysis.compare.ipynb #22a7c1b0
+# %% ../../nbs/25_analysis.compare.ipynb #abd12874
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ from ..callbacks import Progress
 from ..config import Config, methods
 from ..data import RetrievalData
 from ..embedding import embed_images
-from ..files import printable
+from ..files import DataError, printable
 from ..images import ImageSet
 from ..metrics import rank, retrieval_metrics
-from ..runs import Run, definitions
+from ..runs import Run, definitions, measured_on
 from ..training import Trainer
 
 # %% ../../nbs/25_analysis.compare.ipynb #b95ba791
@@ -74,12 +74,12 @@ class Comparison:
         "The rows, and what they rest on."
         bundled = self.data.name == "emoji" and self.cfg.backbone == "bundled"
         unseen = "classes unseen by backbone and training" if bundled else "classes unseen in training"
-        if self.data.closed_set: unseen = "other images of the classes trained on (closed set)"
+        on = measured_on(self.data, self.cfg.holdout > 0)
         machine = (f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, "
                    f"torch {torch.__version__}")
         return {"dataset": self.data.name, "rows": self.rows, "seed": self.cfg.seed, "data sha256": self.data.sha256,
                 "backbone": self.cfg.backbone, "epochs": self.cfg.epochs,
-                "measured on": "held-out training classes" if self.cfg.holdout else unseen,
+                "measured on": unseen if on == "test classes" else on,
                 "definitions": definitions(self.data), "machine": machine}
 
     def lines(self) -> list[str]:
@@ -89,7 +89,7 @@ class Comparison:
 
     def __repr__(self) -> str: return "\n".join([f"Comparison on {printable(self.data.name)}", *self.lines()])
 
-# %% ../../nbs/25_analysis.compare.ipynb #2e2cb8b5
+# %% ../../nbs/25_analysis.compare.ipynb #23ea6f80
 def compare(
     cfg: Config,                      # that all methods share
     data: RetrievalData,
@@ -99,9 +99,14 @@ def compare(
     pretrained: bool = True,          # False: a backbone of random weights
     say: Callable[[str], object] = print,  # called with a line a row
 ) -> Comparison:
-    "Measure pixels and the frozen backbone, then train and measure each method."
-    if cfg.full_scale or cfg.srgb: data = data.opened(cfg.full_scale or None, cfg.srgb or None)
+    """Measure pixels and the frozen backbone, then train and measure each method. Raises `DataError` where there is
+    nothing to measure on."""
+    data = data.opened(cfg.full_scale or None, cfg.srgb or None)
     c = Comparison(cfg, data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data)
+    if not c.data.has_test:
+        message = (f"{printable(data.name)}: all classes train, there is nothing to compare methods on: set holdout, "
+                   "or split the classes.")
+        raise DataError(message)
     def row(method, metrics, trainable, start):
         c.add(method, metrics, trainable, time.time() - start)
         say(c.lines()[-1])
