@@ -116,6 +116,14 @@ def test_the_average_is_taken_and_said(sd, tmp_path, first, other):
     with pytest.warns(UserWarning, match=f"'{first}' is taken"): assert same(loads(flat, tmp_path, quiet=False), sd)
 
 
+def test_where_nobody_can_choose_the_user_is_asked(sd, tmp_path):
+    raw = {name: t + 1 for name, t in sd.items()}
+    towers = {f"image.{k}": t for k, t in sd.items()} | {f"sketch.{k}": t for k, t in raw.items()}
+    refused(towers, tmp_path, "2 sets of weights that fit: say which, as w.pth#image or #sketch")
+    assert same(loads(towers, tmp_path, words="#sketch"), raw)
+    refused({"fold0": sd, "fold1": raw, "epoch": 1}, tmp_path, "w.pth#fold0 or #fold1")
+
+
 def test_two_equal_sets_need_no_word(sd, tmp_path):
     assert same(loads({"model": sd, "model_ema": {k: t.clone() for k, t in sd.items()}}, tmp_path), sd)
 
@@ -256,6 +264,10 @@ def test_transformers_clip(tmp_path, prefix):
     held[f"{prefix}embeddings.position_ids"] = torch.arange(5)
     assert same(loads(held, tmp_path, "w.safetensors", **shape), weights)
     with pytest.warns(UserWarning, match="QuickGELU"): loads(held, tmp_path, quiet=False, pre_norm=True)
+    (tmp_path/"config.json").write_text(json.dumps({"vision_config": {"hidden_act": "gelu"}}))
+    loads(held, tmp_path, "w.safetensors", pre_norm=True)                   # nothing to say
+    (tmp_path/"config.json").write_text(json.dumps({"hidden_act": "quick_gelu"}))
+    with pytest.warns(UserWarning, match="by its config.json"): loads(held, tmp_path, quiet=False, pre_norm=True)
 
 
 @pytest.mark.parametrize("prefix", ["visual.", "module.visual.", "model.visual."])
@@ -454,7 +466,7 @@ def archive(kind):
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS.*git lfs pull"),
     (b'{"error": "Repository not found"}', "text that begins with"),
     (b"Access to model x is restricted.", "Access to model"),
-    (b"\x1f\x8b" + bytes(99), "gzip; unpack"), (archive("tar"), "a tar archive; unpack"),
+    (b"\x1f\x8b" + bytes(99), "a file compressed by gzip; unpack"), (archive("tar"), "a tar archive; unpack"),
     (archive("zip"), "a zip archive of folder/readme.txt; unpack"), (b"\x89HDF\r\n\x1a\n" + bytes(99), "Keras"),
     (b"\x08\x07\x12\x07pytorch\x1a\x051.13:" + bytes(99), "an ONNX model"), (b"GGUF" + bytes(99), "GGUF"),
     (b"\x93NUMPY\x01\x00" + bytes(99), "a single numpy array"), (bytes(range(256))*4, "neither safetensors nor"),
@@ -464,6 +476,11 @@ def archive(kind):
 def test_what_it_looks_like(tmp_path, content, says, name):
     if name == "w.safetensors" and "neither" in says: says = "no safetensors file"
     refused(content, tmp_path, f"cannot be read as weights: .*{says}", name)
+
+
+@pytest.mark.parametrize("name, says", [("m.onnx", "ONNX"), ("flax.msgpack", "Flax"), ("m.ckpt.index", "TensorFlow")])
+def test_names_speak_where_the_content_does_not(tmp_path, name, says):
+    refused(b"\x81\xa6params" + bytes(99), tmp_path, f"by its name it is .*{says}.*take the PyTorch weights", name)
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors", "older", "npz"])

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 
 from .files import printable
 
-# %% ../nbs/11b_cards.ipynb #3ebb5513
+# %% ../nbs/11b_cards.ipynb #09497fbb
 def card_text(
     name: object,     # of a class, a file, a folder
     most: int = 200,  # characters of it
 ) -> str:             # Markdown that shows the name
     "A name as Markdown and HTML show it, whatever signs it holds."
     shown = html.escape(printable(name, most), quote=False)
-    return re.sub(r"([\\`*_{}\[\]()#+!|~<>-]|(?<=\d)\.)", r"\\\1", shown)
+    return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", shown)
 
 def card_table(
     figures: Mapping[str, object],  # by name

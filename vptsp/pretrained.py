@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['bundled_vit', 'load_weights', 'load_vit', 'check_image_size']
 
-# %% ../nbs/07b_pretrained.ipynb #e2b0731b
+# %% ../nbs/07b_pretrained.ipynb #a9023847
 import copy
 import difflib
+import json
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -25,7 +26,7 @@ from .backbone import BackboneError, check_vit
 from .files import bundled_folder, checked_file, printable
 from .tensors import misfits
 from .weights_files import _called, _one_line, read_weights, weights_file
-from .weights_names import Found, backbones, in_words, looks_like, parted, timm_names
+from .weights_names import Found, backbones, in_words, looks_like, parted, rank, timm_names
 
 # %% ../nbs/07b_pretrained.ipynb #e5b02eee
 def bundled_vit(
@@ -70,7 +71,7 @@ def _file_and_name(path: str | Path) -> tuple[str | Path, str | None]:
     if not mark or Path(path).expanduser().exists(): return path, None
     return place, name
 
-# %% ../nbs/07b_pretrained.ipynb #c92c4de6
+# %% ../nbs/07b_pretrained.ipynb #25ea26bc
 def _of_jax(file: Path, vit: VisionTransformer) -> Found:
     "The format of the ViT's authors, which timm reads into a model."
     filled = copy.deepcopy(vit)
@@ -98,15 +99,18 @@ def _same(a: Found, b: Found, names: Iterable[str]) -> bool:
     return all(n in a.tensors and n in b.tensors and torch.equal(a.tensors[n], b.tensors[n]) for n in names)
 
 def _say_which(file: Path, found: list[Found], vit: VisionTransformer) -> None:
-    "Several sets of weights that fit are not one."
+    "Several sets of weights that fit are not one. Raises `BackboneError` where none of them is the obvious one."
     own = vit.state_dict()
     fitting = [f for f in found if not misfits(parted(f.tensors, own)[0], own)]
     others = [f for f in fitting[1:] if not _same(f, fitting[0], own)]
     if not others: return
-    first, other = (printable(f.where) or "the top" for f in (found[0], others[0]))
-    message = (f"{_called(file)} holds {len(others) + 1} sets of weights that fit: {first!r} is taken, "
-               f"and not {', '.join(repr(printable(f.where) or 'the top') for f in others)}; "
-               f"another one is given as {printable(file.name)}#{other}.")
+    first, *rest = (printable(f.where) or "the top" for f in (found[0], *others))
+    message = f"{_called(file)} holds {len(others) + 1} sets of weights that fit"
+    if any(rank(f) == rank(found[0]) for f in others):
+        message += f": say which, as {printable(file.name)}#{first} or {' or '.join(f'#{name}' for name in rest[:3])}."
+        raise BackboneError(message)
+    message += (f": {first!r} is taken, and not {', '.join(map(repr, rest))}; "
+                f"another one is given as {printable(file.name)}#{rest[0]}.")
     warnings.warn(message, stacklevel=3)
 
 # %% ../nbs/07b_pretrained.ipynb #221167f8
@@ -146,7 +150,7 @@ def _no_fit(
         message += f" Backbones of timm with this shape: {', '.join(names)}."
     return BackboneError(message)
 
-# %% ../nbs/07b_pretrained.ipynb #ca0b886e
+# %% ../nbs/07b_pretrained.ipynb #6b0d5d00
 def _say_a_tuned_model(file: Path, held: object, found: list[Found]) -> None:
     "A backbone that was saved with what was tuned on it is only a part."
     names = [str(name) for name in held] if isinstance(held, dict) else []
@@ -163,11 +167,19 @@ def _say_the_rest(file: Path, found: list[Found], unused: list[str], vit: Vision
                    f"{', '.join(map(printable, unused[:3]))}{more}.")
         warnings.warn(message, stacklevel=3)
     if "CLIP" in (found[0].layout if found else "") and "norm_pre.weight" in vit.state_dict():
-        act = type(vit.blocks[0].mlp.act).__name__
-        if act == "GELU":
-            message = (f"{_called(file)} has the names of a CLIP model: OpenAI's own were trained with QuickGELU, and "
-                       "this backbone has GELU; for theirs take timm's vit_..._clip_quickgelu_... .")
+        act, asked = type(vit.blocks[0].mlp.act).__name__, _activation_beside(file)
+        if act == "GELU" and asked in (None, "quick_gelu"):
+            whose = "OpenAI's own were" if asked is None else "by its config.json it was"
+            message = (f"{_called(file)} has the names of a CLIP model: {whose} trained with QuickGELU, and "
+                       "this backbone has GELU; for QuickGELU take timm's vit_..._clip_quickgelu_... .")
             warnings.warn(message, stacklevel=3)
+
+def _activation_beside(file: Path) -> str | None:
+    "What the config.json beside a file of transformers says of the activation."
+    try: about = json.loads((file.parent/"config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError): return None
+    about = about.get("vision_config", about) if isinstance(about, dict) else {}
+    return about.get("hidden_act") if isinstance(about, dict) else None
 
 # %% ../nbs/07b_pretrained.ipynb #c963cde7
 def load_vit(

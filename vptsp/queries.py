@@ -96,7 +96,7 @@ def checked_k(
         warnings.warn(message, stacklevel=5)   # whose line asked `Gallery.search`
     return min(int(k), available)
 
-# %% ../nbs/16d_queries.ipynb #2db240fe
+# %% ../nbs/16d_queries.ipynb #b532ecaf
 def left_out(
     exclude: object,              # names, paths or classes: one, or a collection of them
     names: Sequence[str],         # of all images
@@ -106,15 +106,16 @@ def left_out(
     "The images that `exclude` names. Raises `GalleryError` for what is no name of them."
     wanted = [exclude] if isinstance(exclude, (str, Path)) or not isinstance(exclude, Iterable) else list(exclude)
     if not wanted: return set()
-    numbers_of: dict[str, list[int]] = {}
-    for column in filter(None, (names, labels)):
-        for i, name in enumerate(column): numbers_of.setdefault(str(name), []).append(i)
+    asked = {str(item): item for item in wanted}
+    if root is not None: asked |= {_under(str(item), root): item for item in wanted}
     out: set[int] = set()
+    met: set[str] = set()
+    for column in filter(None, (labels, names)):
+        found = [i for i, name in enumerate(column) if name in asked]
+        out.update(found)
+        met |= {str(asked[column[i]]) for i in found}
     for item in wanted:
-        name = str(item)
-        if name not in numbers_of and root is not None: name = _under(name, root)
-        if name not in numbers_of: raise _unknown(item, numbers_of)
-        out.update(numbers_of[name])
+        if str(item) not in met: raise _unknown(item, [*dict.fromkeys(labels or ()), *names[:5000]])
     return out
 
 def _under(path: str, root: Path) -> str:

@@ -26,13 +26,13 @@ from safetensors import SafetensorError, safe_open
 from .backbone import BackboneError
 from .files import printable
 
-# %% ../nbs/07aa_weights_files.ipynb #f1120d75
+# %% ../nbs/07aa_weights_files.ipynb #a13a4a8f
 _starts = [   # first bytes, what they are the start of, what would do
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch it with `git lfs pull`"),
-    (b"\x1f\x8b", "compressed by gzip", "unpack it first"),
-    (b"BZh", "compressed by bzip2", "unpack it first"),
-    (b"\xfd7zXZ", "compressed by xz", "unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it first"),
+    (b"\x1f\x8b", "a file compressed by gzip", "unpack it first"),
+    (b"BZh", "a file compressed by bzip2", "unpack it first"),
+    (b"\xfd7zXZ", "a file compressed by xz", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a file compressed by zstd", "unpack it first"),
     (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
     (b"Rar!", "a RAR archive", "unpack it first"),
     (b"\x89HDF", "HDF5, as Keras writes it", "take the PyTorch weights of the same model"),
@@ -43,6 +43,10 @@ _starts = [   # first bytes, what they are the start of, what would do
     (b"\xff\xd8\xff", "a picture", "fetch the weights themselves"),
     (b"PK\x05\x06", "an empty zip archive", "fetch it again"),
 ]
+_suffixes = {".onnx": "an ONNX model", ".msgpack": "weights of Flax", ".h5": "weights of Keras",
+             ".keras": "a Keras model", ".tflite": "a model of TensorFlow Lite", ".pb": "a TensorFlow graph",
+             ".index": "a checkpoint of TensorFlow", ".mlmodel": "a Core ML model",
+             ".engine": "a TensorRT engine"}   # by the name, where the content is unknown
 _page = re.compile(rb"\s*(<!doctype|<html|<\?xml|<head|<body|<script|<!--)", re.I)
 
 def _announced(head: bytes) -> tuple[str, str] | None:
@@ -141,7 +145,7 @@ def _refused(path: Path, asked: set[str], e: Exception) -> BackboneError:
 
 def _called(path: Path) -> str: return repr(printable(path))
 
-# %% ../nbs/07aa_weights_files.ipynb #fdc0ae93
+# %% ../nbs/07aa_weights_files.ipynb #0cc605ae
 _torch_magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 def _tensors_of_file(path: Path) -> Any:
@@ -160,6 +164,9 @@ def _tensors_of_file(path: Path) -> Any:
     if head[:1] == b"\x80" and head[1] <= 5:
         raise _instead(path, "it is a Python pickle that torch.save did not write",
                        "nothing is unpickled here; where you trust it, save its tensors as safetensors")
+    if path.suffix in _suffixes:
+        kind = _suffixes[path.suffix]
+        raise _instead(path, f"by its name it is {kind}", "take the PyTorch weights of the same model")
     if path.suffix == ".safetensors" or head.startswith(b"PK"):
         raise _instead(path, "it is no safetensors file, or only a piece of one", "fetch it again")
     raise _instead(path, "it is neither safetensors nor written by torch.save nor an .npz", "fetch it again")
@@ -210,7 +217,7 @@ def _read_or_say(path: Path, in_zip: str | None) -> Any:
 def _one_line(e: Exception) -> str:
     return printable(" ".join(re.sub(r"\x1b\[\d*m", "", f"{type(e).__name__}: {e}").split())[:160])
 
-# %% ../nbs/07aa_weights_files.ipynb #ee7841dc
+# %% ../nbs/07aa_weights_files.ipynb #c73c138a
 _usual_names = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
                 "pytorch_model.bin.index.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -218,7 +225,7 @@ def _weights_in(folder: Path) -> Path:
     "The weights file of a folder. Raises `BackboneError` that says what the folder is, or lacks."
     if (folder/"config.yaml").is_file() and ((folder/"model").is_dir() or (folder/"checkpoint").is_dir()):
         message = (f"{_called(folder)} is the folder of a run, no weights of a backbone: Run.load(folder).model is its "
-                   "tuned model.")
+                   "tuned model, and Trainer(..., start=folder) goes on from it.")
         raise BackboneError(message)
     if (folder/"gallery.json").is_file():
         message = f"{_called(folder)} is a gallery, no weights of a backbone: Gallery.load(folder).model is its model."
