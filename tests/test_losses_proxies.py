@@ -263,3 +263,28 @@ def test_proxies_of_a_batch_or_of_all(batch):
     assert_close(build_loss(Config())(out, y), ProxyAnchorLoss()(E, y, W))
     in_batch = build_loss(Config(proxy_data_range="in_batch"))(out, y)
     assert_close(in_batch, ProxyAnchorLoss()(E, y, W[[0, 3, 1]], torch.tensor([0, 3, 1])))
+
+
+@pytest.mark.parametrize("labels", [
+    [4, 1, 4, 0], torch.tensor([4, 1, 4, 0]).to(torch.uint16), torch.tensor([4, 1, 4, 0], dtype=torch.uint8),
+    torch.tensor([[4], [1], [4], [0]]), torch.tensor([4, 1, 4, 0]).numpy(), torch.tensor([4, 1, 4, 0]).numpy()[:, None],
+], ids=["list", "uint16", "uint8", "column", "array", "array column"])
+def test_a_model_takes_labels_in_any_form(labels):
+    cfg = Config(embed_dim=32, batch_size=8, num_prompts=2)
+    vit = VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=3, num_classes=0)
+    model, images = build_model(cfg, 6, backbone=vit).eval(), torch.randn(4, 3, 32, 32)
+    out, plain = model(images, labels), model(images, torch.tensor([4, 1, 4, 0]))
+    assert out.batch_classes.tolist() == [4, 1, 0]
+    assert torch.equal(build_loss(cfg)(out, labels), build_loss(cfg)(plain, torch.tensor([4, 1, 4, 0])))
+
+
+@pytest.mark.parametrize("labels, says", [
+    (["cat", "dog"], "Names are numbered by vptsp.labels.number_labels"), (torch.tensor([1., 2.]), "whole numbers"),
+    (torch.tensor([1, 5]).to(torch.uint16), "label 5 is none of the 5"), ([-1, 2], "label -1 is none"),
+    (torch.tensor([2**40, 1]), "label 1099511627776 is none"), ([[1, 2], [3, 4]], "whole numbers"),
+    ([None, 1], "number_labels"), (torch.tensor([True, False]), "whole numbers"),
+    (torch.tensor([2**63 + 5, 1], dtype=torch.uint64), "label 9223372036854775813 is none"),
+])
+def test_labels_that_no_model_takes(labels, says):
+    with pytest.raises(ValueError) as e: SemanticProxies(5, 16, MeanAccumulator())(labels, unit(2, 16))
+    assert says in str(e.value)

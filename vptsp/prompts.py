@@ -133,8 +133,9 @@ class ClassPromptBank(nn.Module):
         self._buffers.update(bank)
         return self
 
-# %% ../nbs/08_prompts.ipynb #0a4efc68
+# %% ../nbs/08_prompts.ipynb #ea9ff952
 @patch
+@torch.compiler.disable          # compiled, a backward pass would read the rows of the next step
 def withdraw(
     self: ClassPromptBank,
     classes: torch.Tensor,  # distinct, (g,)
