@@ -1,5 +1,8 @@
 """Tables and lists as people have them: what cannot be read as it was meant is refused with the line."""
+import csv
+import io
 import os
+import random
 import unicodedata
 import warnings
 
@@ -141,6 +144,30 @@ def test_no_row_is_cut_by_what_is_no_line_end(folder, inside):
     assert numbered_lines(folder/"list.txt")[-1] == (5, "e")
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_what_csv_writes_is_read_as_it_was_and_no_row_is_lost_to_a_slip(folder, seed):
+    "Any labels in any dialect; and with one character more, a row is refused or wrong by itself, never gone."
+    rng = random.Random(seed)
+    signs = list("abXY,;|\t \"'`=-_.#\\/[]") + ["\u2028", "\x85", "\x0c", "\u00e9", "\u4e2d"]
+    names = [f"{c}{''.join(rng.choices(signs, k=6))}".strip() for c in "abcdef"]
+    delimiter, end = rng.choice(",;\t|"), rng.choice(["\n", "\r\n", "\r"])
+    out = io.StringIO(newline="")
+    quoting = rng.choice([csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
+    writer = csv.writer(out, delimiter=delimiter, quoting=quoting, lineterminator=end)
+    writer.writerows([["path", "label"], *([n, names["abcdef".index(n[0])]] for n in NAMES)])
+    text = out.getvalue()
+    data, _ = read(folder, text, split="all")
+    assert counted(data) == dict.fromkeys(names, 3)
+    for _ in range(10):
+        at = rng.randrange(len("path,label") + 2, len(text))
+        slip = text[:at] + rng.choice(['"', delimiter, *signs]) + text[at:]
+        try: data, _ = read(folder, slip, split="all")
+        except DataError: continue
+        right = sum(data.train.classes[c] == names["abcdef".index(s.name[0])]
+                    for s, c in zip(data.train.sources, data.train.labels.tolist()))
+        assert len(data.train) == len(NAMES) and right >= len(NAMES) - 1, slip
+
+
 # ---- labels
 
 @pytest.mark.parametrize("twin", ["a ", "\u00a0a", "a\t"])
@@ -182,7 +209,8 @@ def test_lists_of_labels_written_as_text(folder, label):
 def test_missing_labels(folder, word):
     text = lines(label=lambda n: word if n[0] == "b" else n[0])
     refused(folder, text, "line 5: path and label must both be there, but the label is .* 3 of 18 rows")
-    assert counted(read(folder, text, missing="drop")[0]) == {c: 3 for c in "acdef"}
+    data, _ = read(folder, text, missing="drop")
+    assert counted(data) == {c: 3 for c in "acdef"} and "3 x .png: its row has no label" in data.passed_over.lines()[0]
     assert read(folder, text, missing="keep", split=[word.strip('"')])[0].counts()["query"] == (3, 1)
     refused(folder, lines(), "missing = 'no'", missing="no")
     refused(folder, lines(label=lambda n: word), "no row has a label", missing="drop")
@@ -290,6 +318,7 @@ def test_parts_that_are_not_clear(folder):
 def test_val_beside_a_test_is_left_out_and_said(folder):
     data, said = read(folder, parted({"e": "val", "f": "test"}))
     assert data.counts() == {"train": (12, 4), "query": (3, 1)} and "3 images of val are left out" in said[0]
+    assert len(data.passed_over) == 3
     assert read(folder, parted({"f": "val"}))[0].query.classes == ["f"]
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['from_csv']
 
-# %% ../nbs/03d_tables.ipynb #d47f4e52
+# %% ../nbs/03d_tables.ipynb #9487eba2
 import re
 import warnings
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from pathlib import Path
 from .data import RetrievalData
 from .files import DataError, printable
 from .labels import LabelError, clean_text, label_values, missing_labels
+from .listing import Ledger
 from .lists import Entry, entry_of, without_repeats
 from .records import TableRow, like_split, read_table
 from .rows import Row, Split, part_of, parted_data, split_data, trains_all
@@ -59,7 +60,7 @@ def _text(row: TableRow, column: str) -> str:
         raise DataError(message)
     return str(value) if column == "path" else clean_text(str(value))
 
-# %% ../nbs/03d_tables.ipynb #e25b5d2b
+# %% ../nbs/03d_tables.ipynb #d10cb9cd
 def _say_split(name: str, rows: Sequence[TableRow]) -> None:
     "Warn of a column that says what is for what under another name."
     for column in like_split:
@@ -76,9 +77,12 @@ def _part(row: TableRow) -> str:
     message = f"{row.place}: split {text!r} is none of train, test, query, gallery, val."
     raise DataError(message)
 
-def _entries(rows: Sequence[TableRow], root: Path, missing: str, name: str, parted: bool) -> list[tuple[Entry, str]]:
-    "Each image once, and its super-class."
+_Entries = list[tuple[Entry, str | None]]   # and the super-class of each
+
+def _entries(rows: Sequence[TableRow], root: Path, missing: str, name: str, parted: bool, ledger: Ledger) -> _Entries:
+    "Each image once."
     names, kept = _labels(name, rows, missing)
+    for i in set(range(len(rows))) - set(kept): ledger.add(root/_text(rows[i], "path").strip(), "its row has no label")
     if not kept:
         message = f"{name}: no row has a label."
         raise LabelError(message)
@@ -90,6 +94,17 @@ def _entries(rows: Sequence[TableRow], root: Path, missing: str, name: str, part
     supers = {rows[i].place: _text(rows[i], "super") if has_super else None for i in kept}
     return [(one, supers[one.place]) for one in without_repeats(entries)]
 
+def _sets_of(name: str, entries: _Entries, split: Split, closed_set: bool, ledger: Ledger) -> RetrievalData:
+    "The sets, by the parts that the entries tell, or else by a split of the classes."
+    parts: dict[str, list[Row]] = {}
+    for e, s in entries: parts.setdefault(e.part, []).append(Row(e.file, e.class_name, s))
+    data = split_data(name, parts[""], split) if "" in parts else parted_data(name, parts, closed_set)
+    if {"test", "query"} & set(parts):
+        for row in parts.get("val", ()): ledger.add(row.source, "it is for validation, beside a test")
+    data.passed_over = ledger
+    return data
+
+# %% ../nbs/03d_tables.ipynb #a66a6d55
 def from_csv(
     path: str | Path,                 # of the table: CSV or the like, or Parquet
     root: str | Path | None = None,   # folder that the paths are under; the table's own by default
@@ -110,11 +125,9 @@ def from_csv(
     if parted and not (isinstance(split, Real) and split == .5):
         message = f"{name} has a column split of its own: leave out split = {split!r}, or remove the column."
         raise DataError(message)
-    entries = _entries(rows, root, missing, name, parted)
     if closed_set and not parted:
         message = f"{name}: closed_set is for tables with a column split, which has the same classes on both sides."
         raise DataError(message)
-    if not parted: return split_data(path.stem, [Row(e.file, e.class_name, s) for e, s in entries], split)
-    parts: dict[str, list[Row]] = {}
-    for e, s in entries: parts.setdefault(e.part, []).append(Row(e.file, e.class_name, s))
-    return parted_data(path.stem, parts, closed_set)
+    ledger = Ledger()
+    entries = _entries(rows, root, missing, name, parted, ledger)
+    return _sets_of(path.stem, entries, split, closed_set, ledger)
