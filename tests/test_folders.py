@@ -529,6 +529,7 @@ def test_links_out_of_the_folder_need_a_word(tmp_path):
     root = put(tmp_path/"root", "dog", "elk")
     for name in ("ant", "bee"): (root/name).symlink_to(tmp_path/"store"/name)
     (root/"dog"/"far.ppm").symlink_to(tmp_path/"store"/"cat"/"0.ppm")
+    (root/"notes.txt").symlink_to("/etc/hostname")                        # nobody's loss
     with said() as texts: data = from_folder(root)
     assert data.counts() == {"train": (2, 1), "query": (2, 1)}
     assert "follow_outside=True" in texts[0] and data.passed_over.loss == 3

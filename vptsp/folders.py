@@ -19,7 +19,7 @@ from .listing import Folder, Ledger, first_folder, taken_once, walk, warn_of
 from .rows import Row, Split, listed_data, split_data, trains_all
 from .splits import Layout, Parts, Tree, check_side, find_layout, no_classes, says_nothing, says_side
 
-# %% ../nbs/03c_folders.ipynb #06cb0a24
+# %% ../nbs/03c_folders.ipynb #5e9e3af8
 IN_NO_CLASS = "lies in no class folder"
 
 @dataclass
@@ -48,6 +48,7 @@ def _class_name(parts: Parts) -> str:
     "Names of folders as text that can be written anywhere; bytes that are no UTF-8 as escapes."
     return "/".join(clean_text(os.fsencode(part).decode("utf-8", "backslashreplace")) or part for part in parts)
 
+# %% ../nbs/03c_folders.ipynb #48b1d060
 def _under(place: Parts, places: Mapping[Parts, str]) -> Parts | None:
     "The one of some places that a folder lies in."
     return next((place[:n] for n in range(len(place) + 1) if place[:n] in places), None)
@@ -72,7 +73,7 @@ def _rows_at(reading: _Reading, folders: Sequence[Folder], at: Parts) -> list[Ro
                              f"the class {printable(sides[place])!r} ({len(sides):,} such folders).")
     return rows
 
-# %% ../nbs/03c_folders.ipynb #82366fd5
+# %% ../nbs/03c_folders.ipynb #fa5a6909
 def _check_classes(reading: _Reading, at: Parts, classes: Mapping[Parts, str]) -> None:
     tree = reading.tree
     if not classes:
@@ -92,6 +93,7 @@ def _check_classes(reading: _Reading, at: Parts, classes: Mapping[Parts, str]) -
     _note_twins(reading, at, classes)
     _note_empty(reading, at, max(depths))
 
+# %% ../nbs/03c_folders.ipynb #c7118104
 def _note_twins(reading: _Reading, at: Parts, classes: Mapping[Parts, str]) -> None:
     "Which folders are one class, because their names differ in blanks around them or forms of Unicode alone."
     same: dict[str, list[str]] = {}

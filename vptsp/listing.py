@@ -122,7 +122,7 @@ _reasons = _by_suffix(
     science="dcm nii mrc czi nd2 lif exr hdr fits fit",
     films="mp4 mov avi mkv webm mpg mpeg m4v wmv 3gp flv mts m2ts", archives="zip tar gz tgz bz2 xz 7z rar zst")
 
-# %% ../nbs/02b_listing.ipynb #e5cfafaa
+# %% ../nbs/02b_listing.ipynb #e39a0d78
 def _begins_as_image(path: str) -> str | None:
     "Why the first bytes are no image's; None if they are."
     Image.init()
@@ -139,13 +139,15 @@ def _begins_as_image(path: str) -> str | None:
         return NO_PICTURE
     return None
 
+def _suffix(name: str) -> str: return os.path.splitext(name)[1].lower().strip()
+
 def why_no_image(
     path: str | Path,                           # of a file; it is opened only where the suffix does not tell
     suffixes: Iterable[str] | None = None,      # of images; what `image_suffixes` gives by default
 ) -> str | None:                                # None: it is one
     "Why a file is not taken for an image, as the end of a sentence."
     name = os.path.basename(path)
-    suffix = os.path.splitext(name)[1].lower().strip()
+    suffix = _suffix(name)
     if suffix in (image_suffixes() if suffixes is None else suffixes): return None
     if name.endswith("~"): return _reasons[".bak"]
     return _reasons[suffix] if suffix in _reasons else _begins_as_image(str(path))
@@ -185,7 +187,7 @@ def _listed(folder: str, ledger: Ledger, needed: bool) -> tuple[list[os.DirEntry
         ledger.add(Path(folder), reason, is_folder=True)
     return sorted(found, key=lambda entry: entry.name), reason
 
-# %% ../nbs/02b_listing.ipynb #60e2b006
+# %% ../nbs/02b_listing.ipynb #f9206cd7
 def _inside(path: str, folder: str) -> bool: return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 class _Walk:
@@ -202,7 +204,7 @@ class _Walk:
             entries, why = _listed(path, self.ledger, needed=not parts)
             folder, inner = Folder(parts, path, real, [], {}, by_link, why), []
             for entry in entries:
-                if reason := self._passed_over(entry, folder, inner):
+                if reason := _passed_over(self, entry, folder, inner):
                     self.ledger.add(Path(entry.path), reason, is_folder=_is_folder(entry))
                     if reason == OUTSIDE and _is_folder(entry): closed.append((folder, entry))
             yield folder
@@ -210,36 +212,37 @@ class _Walk:
             closed.clear()
             stack += reversed(inner)
 
-    def _passed_over(self, entry: os.DirEntry, folder: Folder, inner: list) -> str | None:
-        "Why an entry is passed over; None once it is among the folder's images or those to look into."
-        if entry.name.lower() in _left_behind or entry.name.startswith("._"): return SYSTEM
-        if entry.name.startswith("."): return HIDDEN
-        try: is_folder, is_file, is_link = entry.is_dir(), entry.is_file(), entry.is_symlink()
-        except OSError as e: return f"cannot be looked at ({e.strerror or e})"
-        if not (is_folder or is_file):
-            return "a pipe, socket or device" if os.path.exists(entry.path) else "a link to nothing"
-        real = os.path.realpath(entry.path) if is_link else None
-        if real and not self.follow_outside and not _inside(real, self.real):
-            return OUTSIDE
-        if is_folder: return self._look_into(entry, folder, inner, real)
-        known = entry.name[entry.name.rfind("."):].lower() in self.suffixes   # of most: a million is a second
-        if not known and (reason := why_no_image(entry.path, self.suffixes)): return reason
-        folder.names.append(entry.name)
-        if real: folder.links[entry.name] = real
-        return None
-
-    def _look_into(self, entry: os.DirEntry, folder: Folder, inner: list, real: str | None) -> str | None:
-        "Put a folder among those to look into. `real` is its real path where it is a link."
-        if real and _inside(folder.real, real): return ABOVE
-        if real in self.followed: return "a link to a folder that another link led to"
-        if real: self.followed.add(real)
-        place = real or os.path.join(folder.real, entry.name)
-        inner.append(((*folder.parts, entry.name), entry.path, place, bool(real) or folder.by_link))
-        return None
-
 def _is_folder(entry: os.DirEntry) -> bool:
     try: return entry.is_dir()
     except OSError: return False
+
+# %% ../nbs/02b_listing.ipynb #24a59756
+def _passed_over(look: _Walk, entry: os.DirEntry, folder: Folder, inner: list) -> str | None:
+    "Why an entry is passed over; None once it is among the folder's images or those to look into."
+    if entry.name.lower() in _left_behind or entry.name.startswith("._"): return SYSTEM
+    if entry.name.startswith("."): return HIDDEN
+    try: is_folder, is_file, is_link = entry.is_dir(), entry.is_file(), entry.is_symlink()
+    except OSError as e: return f"cannot be looked at ({e.strerror or e})"
+    if not (is_folder or is_file):
+        return "a pipe, socket or device" if os.path.exists(entry.path) else "a link to nothing"
+    real = os.path.realpath(entry.path) if is_link else None
+    if real and not look.follow_outside and not _inside(real, look.real):
+        return NO_PICTURE if not is_folder and _reasons.get(_suffix(entry.name)) == NO_PICTURE else OUTSIDE
+    if is_folder: return _look_into(look, entry, folder, inner, real)
+    known = entry.name[entry.name.rfind("."):].lower() in look.suffixes   # of most: a million is a second
+    if not known and (reason := why_no_image(entry.path, look.suffixes)): return reason
+    folder.names.append(entry.name)
+    if real: folder.links[entry.name] = real
+    return None
+
+def _look_into(look: _Walk, entry: os.DirEntry, folder: Folder, inner: list, real: str | None) -> str | None:
+    "Put a folder among those to look into. `real` is its real path where it is a link."
+    if real and _inside(folder.real, real): return ABOVE
+    if real in look.followed: return "a link to a folder that another link led to"
+    if real: look.followed.add(real)
+    place = real or os.path.join(folder.real, entry.name)
+    inner.append(((*folder.parts, entry.name), entry.path, place, bool(real) or folder.by_link))
+    return None
 
 # %% ../nbs/02b_listing.ipynb #b40069de
 def walk(
@@ -282,11 +285,11 @@ def image_tree(
     folders = taken_once(walk(folder, ledger, follow_outside), ledger)
     return [home/name for f in folders if f.names for home in [Path(f.path)] for name in f.names]
 
-# %% ../nbs/02b_listing.ipynb #01a56a4d
+# %% ../nbs/02b_listing.ipynb #26c0d1c7
 def _entries(folder: str | Path, wanted: str) -> list[Path]:
     look = _Walk(folder, Ledger(), follow_outside=True)
     found, inner = Folder((), look.path, look.real, [], {}, False), []
-    for entry in _listed(look.path, look.ledger, needed=True)[0]: look._passed_over(entry, found, inner)
+    for entry in _listed(look.path, look.ledger, needed=True)[0]: _passed_over(look, entry, found, inner)
     return [Path(folder)/name for name in (found.names if wanted == "images" else [parts[-1] for parts, *_ in inner])]
 
 def image_files(folder: Path) -> list[Path]:

@@ -40,7 +40,7 @@ def _spellings(*said: Mapping[str, str]) -> dict[str, str]:
 _plain, _with_queries = _spellings(_said), _spellings(_said, _beside_queries)
 _all_sides = _spellings(_said, _beside_queries, _if_all_are_sides)
 
-# %% ../nbs/03b_splits.ipynb #9c0e93e6
+# %% ../nbs/03b_splits.ipynb #a223d03b
 def _read(name: str, roles: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:
     "The role that a folder's name tells, and the words that are left."
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name)).casefold()
@@ -64,6 +64,7 @@ def says_side(
     role, rest = _read(name, _plain)
     return role is not None and not rest
 
+# %% ../nbs/03b_splits.ipynb #d5eac7f6
 def roles_of(
     names: Iterable[str],       # of folders side by side
 ) -> dict[str, list[str]]:      # train, val, eval, test, query, gallery: the names that say so
@@ -228,7 +229,7 @@ def check_side(
         message = f"{tree.say(at)} has no image that can be taken: {tree.why.get(at) or 'fill or remove it'}."
         raise DataError(message)
 
-# %% ../nbs/03b_splits.ipynb #3278daa3
+# %% ../nbs/03b_splits.ipynb #702cb310
 def _decide(tree: Tree, at: Parts, depth: int | None) -> Layout | None:
     "What the names in a folder say; None if they say nothing of a split."
     roles = roles_of(tree.inner[at])
@@ -240,6 +241,7 @@ def _decide(tree: Tree, at: Parts, depth: int | None) -> Layout | None:
     (role, names), = roles.items()
     return _one_role(tree, at, names, role, others, depth)
 
+# %% ../nbs/03b_splits.ipynb #5c39adb0
 def _half_told(tree: Tree, at: Parts, depth: int | None) -> None:
     "Raises `DataError` where every folder is called like a side, but with more words: `train_a`, `test_b`."
     names = tree.full(at)
