@@ -246,6 +246,25 @@ def test_a_module_of_ones_own_is_not_tuned_behind_ones_back(tmp_path):
     assert Model.load(tmp_path/"b"/"model", backbone=vit()).fingerprint() == new.model.fingerprint()
 
 
+# a model that diverged
+
+def test_a_step_that_breaks_the_model_does_not_reach_the_checkpoint(tmp_path, monkeypatch):
+    real, steps = training.training_step, len(DATA.train)//CFG.batch_size
+    count = []
+    def broken(model, *args):
+        loss = real(model, *args)
+        count.append(1)
+        if len(count) == 2*steps:
+            with torch.no_grad(): model.proxies.bias[0, 0] = float("nan")       # behind the last step: the loss is fine
+        return loss
+    monkeypatch.setattr(training, "training_step", broken)
+    with pytest.raises(FloatingPointError, match="behind epoch 2 the numbers of proxies.bias are not finite"):
+        trainer(tmp_path/"run").fit()
+    monkeypatch.setattr(training, "training_step", real)
+    assert len(read_history(tmp_path/"run")) == 1
+    assert same(trainer(tmp_path/"run").fit().model, trainer().fit().model)
+
+
 # all classes train
 
 def test_all_classes_train_and_everything_says_so(tmp_path, capsys):

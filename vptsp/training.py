@@ -248,11 +248,11 @@ def _set_random_state(state: tuple, device: torch.device) -> None:
     torch.set_rng_state(state[0])
     if device.type == "cuda": torch.cuda.set_rng_state(state[1], device)
 
-# %% ../nbs/16_training.ipynb #4b7c8bfc
+# %% ../nbs/16_training.ipynb #a7b0534b
 @patch
 def _train_epoch(self: Trainer) -> None:
     "An epoch, or the rest of one that was stopped."
-    so_far, start = self.so_far or _SoFar(), time.time()
+    so_far, start = self.so_far or _SoFar(), time.perf_counter()
     seconds, random = so_far.seconds, so_far.random
     set_epoch_lr(self.optimizer, self.cfg, self.epoch)
     self.loader.batch_sampler.set_epoch(self.epoch, so_far.steps)
@@ -267,17 +267,18 @@ def _train_epoch(self: Trainer) -> None:
             loss = training_step(self.model, self.loss_of, self.optimizer, images, labels, self.accelerator)
             self.step += 1
             self._notify("step_end", loss)
-            so_far = _SoFar(so_far.steps + 1, so_far.loss + loss, seconds + time.time() - start)
+            so_far = _SoFar(so_far.steps + 1, so_far.loss + loss, seconds + time.perf_counter() - start)
             self.so_far = so_far
             if self.stopping:
                 so_far.random = _random_state(self.device)
                 raise Stopped
     self._end_epoch(so_far)
 
-# %% ../nbs/16_training.ipynb #1f8cd03b
+# %% ../nbs/16_training.ipynb #4e7a3724
 @patch
 def _end_epoch(self: Trainer, so_far: _SoFar) -> None:
-    "Measure, where the settings ask for it; write the epoch down."
+    "Measure, where the settings ask for it; write the epoch down. Raises `FloatingPointError` for a broken model."
+    self._refuse_diverged()
     rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
     line = {"epoch": self.epoch + 1, "loss": float(so_far.loss)/self.steps, "seconds": so_far.seconds, "lr": rates}
     if self.epoch + 1 == self.cfg.epochs or self.epoch + 1 >= self.cfg.eval_from: line |= self._measure()
@@ -286,6 +287,15 @@ def _end_epoch(self: Trainer, so_far: _SoFar) -> None:
     self.epoch += 1
     self.so_far = None
     self._checkpoint()
+
+@patch
+def _refuse_diverged(self: Trainer) -> None:
+    "The last loss says nothing of the step behind it, and a checkpoint of such a model would be its end."
+    wrong = [name for name, t in self.model.tuned_state().items() if not t.isfinite().all()]
+    if not wrong: return
+    message = (f"behind epoch {self.epoch + 1} the numbers of {wrong[0]} are not finite: lower lr or lr_proxy, "
+               "or set mixed_precision = no.")
+    raise FloatingPointError(message)
 
 @patch
 def _checkpoint(self: Trainer) -> None: checkpoint(self)
