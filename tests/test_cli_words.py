@@ -586,3 +586,15 @@ def test_a_gallery_is_brought_up_to_date(run, photos, tmp_path):
     assert rows[0]["path"] != str(gone) and rows[0]["similarity"] < 1 - 1e-4
     assert "2 copies" in shell("search", gallery, gone, "-k", 2, "--fold")[1]
     assert "there is no folder" in answer("update", gallery, tmp_path/"nowhere")
+
+def test_the_report_of_a_closed_set_does_not_speak_of_unseen_classes(photos, tmp_path):
+    both = tmp_path/"both"
+    for i, place in enumerate(sorted(photos.rglob("*.png"))):
+        to = both/("train" if i % 2 else "test")/place.parent.name
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place, to)
+    train(both, tmp_path/"r", "--closed-set", "--method", "linear", "epochs=1", "batch_size=8")
+    code, _, err = shell("report", tmp_path/"r", "--data", both, "--closed-set", "--out", tmp_path/"r.html")
+    page = (tmp_path/"r.html").read_text(encoding="utf-8")
+    assert code == 0 and "retrieval of the classes trained on" in page and "(closed set)" in page, err
+    assert "never seen" not in page and "unseen" not in page.split("<script")[0]

@@ -165,7 +165,7 @@ def _cases(frozen: Run, run: Run, title: str) -> str:
     blocks = [f"<h3>{_KINDS[kind]}</h3>{_case_rows(cases, query, gallery, title)}" for kind, cases in found.items()]
     return f"<style>{rules}</style>{''.join(blocks)}"
 
-# %% ../../nbs/35_widgets.report.ipynb #1c4c1e69
+# %% ../../nbs/35_widgets.report.ipynb #fb72739d
 def _summary(comparison: Comparison, best: str) -> str:
     "What training bought, in a sentence."
     rows, about = {row["method"]: row for row in comparison.rows}, comparison.report()
@@ -199,7 +199,7 @@ def report_page(
 <meta name="viewport" content="width=device-width">
 <title>vptsp: {name}</title>
 <style>{colours}{style("report.css")}</style>
-<h1>{name}: retrieval of classes never seen</h1>
+<h1>{name}: retrieval of {"the classes trained on" if c.data.closed_set else "classes never seen"}</h1>
 {_summary(c, best)}
 {_table(c)}
 {_conditions(c)}
