@@ -43,7 +43,7 @@ def _pixel_metrics(data: RetrievalData) -> dict[str, float]:
     if data.gallery: gallery, gallery_labels = pixel_embeddings(data.gallery), data.gallery.labels
     return retrieval_metrics(pixel_embeddings(data.query), data.query.labels, gallery, gallery_labels, (1,))
 
-# %% ../../nbs/25_analysis.compare.ipynb #eb0df464
+# %% ../../nbs/25_analysis.compare.ipynb #3d2cc266
 class Comparison:
     "Rows of the table, and the runs behind them."
     def __init__(self, cfg: Config, data: RetrievalData):
