@@ -203,6 +203,20 @@ def test_a_broken_note_does_not_refuse_a_picture():
     assert 0 < upright < 200
 
 
+def test_a_broken_profile_or_note_of_a_png(tmp_path):
+    noise, exif = np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8), Image.Exif()
+    exif[274] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    whole = stored(noise, tmp_path/"whole.png", exif=exif, icc_profile=profile).read_bytes()
+    wanted = levels(tmp_path/"whole.png")
+    assert wanted.shape == (40, 20, 3)
+    at, end = whole.index(b"iCCP"), whole.index(b"IDAT")
+    damaged = whole[:at + 20] + bytes(30) + whole[at + 50:]
+    for words in ({}, {"srgb": True}): assert np.array_equal(levels(io.BytesIO(damaged), **words), wanted)
+    (tmp_path/"cut.png").write_bytes(damaged[:end + 500])
+    with pytest.raises(DataError, match="cannot be decoded"): open_image(tmp_path/"cut.png")
+
+
 def test_a_note_that_raises(monkeypatch):
     def broken(self): raise struct.error("unpack requires a buffer of 2 bytes")
     monkeypatch.setattr(Image.Image, "getexif", broken)

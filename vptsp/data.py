@@ -83,7 +83,7 @@ class _ContentHash:
 
     def __set__(self, data, value: str) -> None: data._given, data._computed = value, ""
 
-# %% ../nbs/03_data.ipynb #1f810f87
+# %% ../nbs/03_data.ipynb #29080ef7
 @dataclass
 class RetrievalData:
     "A benchmark. Raises `DataError` for a class that is both in `train` and in another set, or an image in two sets."
@@ -139,8 +139,8 @@ class RetrievalData:
         srgb: bool | None = None,             # whether to follow colour profiles; None: as until now
     ) -> "RetrievalData":
         "The same data, its images opened in another way, as `open_image` has it."
-        sets = {name: images.opened(full_scale, srgb) for name, images in self.sets.items()}
-        return _with_sets(self, sets)
+        if full_scale is None and srgb is None: return self
+        return _with_sets(self, {name: images.opened(full_scale, srgb) for name, images in self.sets.items()})
 
     def cached(
         self,

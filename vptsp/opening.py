@@ -5,12 +5,15 @@
 # %% auto #0
 __all__ = ['FORMATS', 'MAX_PIXELS', 'MAX_RATIO', 'FullScale', 'open_image']
 
-# %% ../nbs/01e_opening.ipynb #bcda714a
+# %% ../nbs/01e_opening.ipynb #0f67b6e2
 import functools
 import io
 import os
 import stat
+import struct
 import warnings
+import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -40,7 +43,27 @@ def _check_size(size: tuple[int, int]) -> None:
         message = f"has {width:,} x {height:,} pixels, {wrong}"
         raise DataError(message)
 
-# %% ../nbs/01e_opening.ipynb #2516c378
+# %% ../nbs/01e_opening.ipynb #ea59ec88
+_needed = (b"tRNS", b"gAMA", b"eXIf")  # of the chunks that a PNG need not have
+
+def _bare_png(source) -> bytes | None:
+    "A PNG without the notes that some readers stumble over, such as a damaged colour profile; None for anything else."
+    of_path = isinstance(source, (str, os.PathLike))
+    with open(source, "rb") if of_path else nullcontext(source) as file:
+        file.seek(0)
+        if file.read(8) != b"\x89PNG\r\n\x1a\n": return None
+        file.seek(0)
+        content = file.read()
+    out, at = content[:8], 8
+    while at + 12 <= len(content):
+        length, kind = struct.unpack(">I4s", content[at:at + 8])
+        chunk = content[at:at + 12 + length]
+        whole = struct.pack(">I", zlib.crc32(chunk[4:-4])) == chunk[-4:]
+        if kind[:1].isupper() or (kind in _needed and whole): out += chunk
+        at += 12 + length
+    return out
+
+# %% ../nbs/01e_opening.ipynb #5ed97b45
 def _check_file(path: str | Path) -> None:
     "Only what is a file is opened: a pipe would wait for ever, a device never ends."
     mode = os.stat(path).st_mode
@@ -53,6 +76,13 @@ def _formats(known: int) -> list[str]:
     "Those that this Pillow opens, until it is given more."
     return [name for name in FORMATS if name in Image.OPEN]
 
+def _read_header(source) -> Image.Image:
+    Image.init()
+    try: return Image.open(source, formats=_formats(len(Image.OPEN)))
+    except UnidentifiedImageError:
+        if bare := _bare_png(source): return Image.open(io.BytesIO(bare), formats=["PNG"])
+        raise
+
 def _opened(source) -> Image.Image:
     "The picture, with its size known and checked, not decoded yet."
     if not isinstance(source, Image.Image):
@@ -62,8 +92,7 @@ def _opened(source) -> Image.Image:
             message = (f"is of type {type(source).__name__}: a path, an open file or a PIL image is needed "
                        "(`PIL.Image.fromarray` makes one of an array).")
             raise DataError(message)
-        Image.init()
-        source = Image.open(source, formats=_formats(len(Image.OPEN)))
+        source = _read_header(source)
     _check_size(source.size)
     return source
 

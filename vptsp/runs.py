@@ -169,7 +169,7 @@ def take_up(
     if model.class_prompts is not None and model.cfg.bank:
         model.class_prompts.state = {tuple(name.split(".")): t for name, t in _of(tensors, "bank.").items()}
 
-# %% ../nbs/15a_runs.ipynb #1465e55e
+# %% ../nbs/15a_runs.ipynb #a964a8d9
 @dataclass(repr=False)
 class Run:
     "What `fit` gives: the trained model, the figures, and a line an epoch."
@@ -194,7 +194,9 @@ class Run:
             raise FileNotFoundError(message)
         model = Model.load(folder/"model", backbone, weights)
         metrics = json.loads((folder/"metrics.json").read_text(encoding="utf-8"))
-        return Run(Config.load(folder/"config.yaml"), model, metrics, read_history(folder), data, folder)
+        cfg = Config.load(folder/"config.yaml")
+        if data is not None: data = data.opened(cfg.full_scale or None, cfg.srgb or None)
+        return Run(cfg, model, metrics, read_history(folder), data, folder)
 
     def embed(
         self,

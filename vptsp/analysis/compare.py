@@ -101,7 +101,7 @@ def compare(
 ) -> Comparison:
     """Measure pixels and the frozen backbone, then train and measure each method. Raises `DataError` where there is
     nothing to measure on."""
-    if cfg.full_scale or cfg.srgb: data = data.opened(cfg.full_scale or None, cfg.srgb or None)
+    data = data.opened(cfg.full_scale or None, cfg.srgb or None)
     c = Comparison(cfg, data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data)
     if not c.data.has_test:
         message = (f"{printable(data.name)}: all classes train, there is nothing to compare methods on: set holdout, "

@@ -15,7 +15,7 @@ from .words import Mistake, tell
 from ..config import Config
 from ..files import write_text
 
-# %% ../../nbs/38e_commands.check.ipynb #80a864ca
+# %% ../../nbs/38e_commands.check.ipynb #dd40f84f
 def _name(args: Namespace) -> str:
     "The data set that is meant. Raises `Mistake` where none is named."
     if args.name is None and args.data: return "folder"
@@ -37,7 +37,7 @@ def _check(args: Namespace) -> int:
     from vptsp.analysis.check import check_data
     from vptsp.embedding import embed_images
     from vptsp.model import build_model
-    data = read_data(name, args)
+    data = read_data(name, args).opened(args.full_scale)
     model = build_model(Config.load("emoji").as_method("frozen"), 1)
     found = check_data(data, lambda images: embed_images(model, images, progress="embedding"), progress="decoding")
     tell(*found.lines())
@@ -46,7 +46,7 @@ def _check(args: Namespace) -> int:
         tell(f"{args.out} written")
     return 0 if found.ok else 1
 
-# %% ../../nbs/38e_commands.check.ipynb #30fa90cf
+# %% ../../nbs/38e_commands.check.ipynb #735bd630
 def add_check(commands: Commands) -> None:
     text = "Look at a data set."
     data = commands.add_parser("data", description=text)
@@ -56,4 +56,6 @@ def add_check(commands: Commands) -> None:
     c = add_command(below, "check", _check, text, example="vptsp data check folder --data my_images --out check.html")
     c.add_argument("name", nargs="?", metavar="NAME", help="a data set, or folder for one of your own")
     add_data(c)
+    c.add_argument("--full-scale", metavar="N", type=float, help="white in images of more than 8 bits, as the setting "
+                                                                 "full_scale has it (by the format)")
     c.add_argument("--out", metavar="PAGE", help="also write a page with pictures, PAGE.html")

@@ -30,7 +30,8 @@ def run_of(
     kept_metrics(args.run)                                # refused before minutes of work
     run = Run.load(args.run, weights=args.weights)
     with_workers(run.model, args)
-    data, cfg = read_data(run.cfg.dataset, args), run.cfg
+    cfg = run.cfg
+    data = read_data(cfg.dataset, args).opened(cfg.full_scale or None, cfg.srgb or None)
     if cfg.holdout: data = data.holdout(cfg.holdout, cfg.seed)
     known = run.metrics.get("data sha256")
     if known and known != data.sha256:
