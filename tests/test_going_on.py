@@ -3,8 +3,10 @@ import json
 import logging
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
 from vptsp import training
@@ -16,6 +18,7 @@ from vptsp.config import Config, ConfigError
 from vptsp.data import RetrievalData
 from vptsp.files import DataError
 from vptsp.going_on import fitting, tuned_folder
+from vptsp.images import ImageSet
 from vptsp.model import Model, build_model
 from vptsp.runs import Run, measure, read_history
 from vptsp.training import Trainer
@@ -244,6 +247,21 @@ def test_a_module_of_ones_own_is_not_tuned_behind_ones_back(tmp_path):
     assert all(torch.equal(t, before[name]) for name, t in module.state_dict().items())
     new.fit()
     assert Model.load(tmp_path/"b"/"model", backbone=vit()).fingerprint() == new.model.fingerprint()
+
+
+def test_training_opens_images_as_the_settings_say(tmp_path):
+    files = []
+    for i in range(12):
+        files.append(tmp_path/f"{i}.png")
+        Image.fromarray(np.full((64, 64), 100*i, np.uint16)).save(files[-1])
+    images = ImageSet(files, [i//3 for i in range(12)], "abcd")
+    data = RetrievalData("16 bits", images.of_classes([0, 1]), images.of_classes([2, 3]))
+    cfg = CFG.replace(batch_size=4, epochs=1, crop_min=1., full_scale=1200.)
+    t = trainer(cfg=cfg, data=data)
+    for half, part in (("train", t.data.train), ("query", t.data.query)):
+        plain = getattr(data, half).opened(1200.)
+        for i in range(len(part)): assert part.open(i).tobytes() == plain.open(i).tobytes()
+    assert np.asarray(t.data.query.open(5)).max() > 200
 
 
 # a model that diverged

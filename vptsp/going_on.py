@@ -133,16 +133,20 @@ class Start:
         left = f"; not taken: {', '.join(about['not taken'])}" if about["not taken"] else ""
         return f"starts from the model in {about['folder']!r}: {', '.join(about['taken'])}{left}."
 
-# %% ../nbs/15d_going_on.ipynb #34add59a
+# %% ../nbs/15d_going_on.ipynb #7610f635
 def _is_begun(out: Path) -> bool:
     return any((out/name).is_file() for name in ("checkpoint/last.safetensors", "metrics.json"))
 
 def settings_in(
-    out: Path,              # folder of the run
+    out: Path | None,       # folder of the run
     cfg: Config,
     more_epochs: int = 0,   # beyond those of the settings
 ) -> Config:                # with all epochs
     "The settings of a run in this folder. Raises `ConfigError` if it holds a run with others."
+    if out is None and more_epochs:
+        message = "more_epochs goes on in the folder of a finished run: give it as out."
+        raise ConfigError(message)
+    if out is None: return cfg
     if out.exists() and not out.is_dir():
         message = f"{str(out)!r} is a file: a run needs a folder."
         raise ConfigError(message)
