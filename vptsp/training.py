@@ -68,7 +68,7 @@ _log = logging.getLogger("vptsp")
 _nothing_measured = ("all classes train and none is held out, so nothing is measured; holdout = 0.2 trains on four "
                      "fifths of them and measures on the others.")
 
-# %% ../nbs/16_training.ipynb #a5fb9866
+# %% ../nbs/16_training.ipynb #fb6dac94
 @dataclass
 class _SoFar:
     "What an epoch has behind it."
@@ -98,11 +98,10 @@ class Trainer:
             message = "more_epochs goes on in the folder of a finished run: give it as out."
             raise ConfigError(message)
         self.cfg = cfg = settings_in(self.out, cfg, more_epochs) if self.out else cfg
-        self.notes: list[str] = []                     # what was said about this run
         data = data.opened(cfg.full_scale or None, cfg.srgb or None)
         self.data = data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data
         self.callbacks = [watcher()] if callbacks is None else list(callbacks)
-        self.frozen, self.history = frozen, []
+        self.frozen, self.history, self.notes = frozen, [], []      # notes: what was said about this run
         self.optimizer: Any = None                     # this and batches are made when `fit` prepares
         self.loader: Any = []
         self.backbone_is: str | None = None            # its fingerprint

@@ -166,7 +166,7 @@ def _frozen(args: Namespace, model: "Model", data: "RetrievalData") -> dict[str,
         return {}
     return _measured(bare.embed, bare.eval(), data, "frozen")[0].mean()
 
-# %% ../../nbs/39_commands.runs.ipynb #188e0ec2
+# %% ../../nbs/39_commands.runs.ipynb #79f884f4
 def _refuse_trained_classes(model: "Model", data: "RetrievalData") -> None:
     "Warns where the test classes are ones that the model was trained on; raises `Mistake` without a test set."
     if not data.has_test:
@@ -181,6 +181,7 @@ def _evaluate(args: Namespace) -> None:
     begin(args, "runs", "readers")
     model = model_of(args)
     data = read_data(args.dataset or model.cfg.dataset, args)
+    data = data.opened(model.cfg.full_scale or None, model.cfg.srgb or None)        # as in training
     _refuse_trained_classes(model, data)
     found, (queries, labels) = _measured(model.embed, model, data, "embedding")
     figures = found.mean()

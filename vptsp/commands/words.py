@@ -44,7 +44,7 @@ def tell_json(
         return None if isinstance(part, float) and not math.isfinite(part) else part
     print(json.dumps(plain(value), allow_nan=False))
 
-# %% ../../nbs/38_commands.words.ipynb #d6f54fc3
+# %% ../../nbs/38_commands.words.ipynb #143df3a1
 _said: list[tuple[str, str]] = [  # pattern of the library's words, the command line's
     (r"[Ff]or images of your own: from_folder\(root\) or from_csv\(path, root\)",
      "For images of your own: vptsp train folder --data FOLDER_OR_TABLE --out DIR"),
@@ -59,9 +59,11 @@ _said: list[tuple[str, str]] = [  # pattern of the library's words, the command 
     (r"load its settings with Config\.load\('?([^')]*)'?\)", r"train with its settings: vptsp train \1"),
     (r"Config\.load\('?([^')]*)'?\)", r"the settings \1"),
     (r"load it with them, Run\.load\(folder, data\)|Run\.load\(folder, data\)", "give its images with --data"),
-    (r"Run\.load\(folder\)\.model is its tuned model", "give it where a run is asked for, or to vptsp train --weights"),
+    (r"Run\.load\(folder\)\.model is its tuned model(, and Trainer\(\.\.\., start=folder\) goes on from it)?",
+     "give it where a run is asked for, or to vptsp train --weights"),
     (r"Gallery\.load\(folder\)\.model is its model", "give the run that it was made with"),
     (r"Model\.load\(folder\) takes all of it", "vptsp train --weights goes on from all of it"),
+    (r"data\.opened\(full_scale=([^)]*)\)", r"full_scale=\1"),
     (r"; single images are given as a list of paths", ""),
     (r"Leave the model out to search with its own, or build the gallery again",
      "Build the gallery again with vptsp index"),
