@@ -6,7 +6,7 @@
 __all__ = ['training_step', 'Trainer', 'Callback', 'Progress', 'watcher', 'Stopped', 'interruptible', 'embed_all', 'measure',
            'measure_frozen', 'Run', 'definitions', 'parameter_groups', 'build_optimizer', 'set_epoch_lr', 'keep_memory']
 
-# %% ../nbs/16_training.ipynb #74c60d0f
+# %% ../nbs/16_training.ipynb #9a4b3efb
 import copy
 import json
 import logging
@@ -20,7 +20,7 @@ import torch
 from fastcore.basics import patch
 
 from .callbacks import Callback, Progress, Stopped, interruptible, watcher
-from .config import Config, ConfigError
+from .config import Config
 from .data import RetrievalData
 from .embedding import embed_all  # noqa: F401
 from .files import write_text
@@ -94,10 +94,8 @@ class Trainer:
     ):
         tuned, weights = start_and_weights(start, weights)
         cfg, self.out = as_weights_ask(cfg, backbone), Path(out) if out is not None else None
-        if self.out is None and more_epochs:
-            message = "more_epochs goes on in the folder of a finished run: give it as out."
-            raise ConfigError(message)
-        self.cfg = cfg = settings_in(self.out, cfg, more_epochs) if self.out else cfg
+        self.cfg = cfg = settings_in(self.out, cfg, more_epochs)
+        self.notes: list[str] = []                     # what was said about this run
         data = data.opened(cfg.full_scale or None, cfg.srgb or None)
         self.data = data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data
         self.callbacks = [watcher()] if callbacks is None else list(callbacks)
