@@ -99,7 +99,7 @@ class Trainer:
         data = data.opened(cfg.full_scale or None, cfg.srgb or None)
         self.data = data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data
         self.callbacks = [watcher()] if callbacks is None else list(callbacks)
-        self.frozen, self.history, self.notes = frozen, [], []      # notes: what was said about this run
+        self.frozen, self.history = frozen, []
         self.optimizer: Any = None                     # this and batches are made when `fit` prepares
         self.loader: Any = []
         self.backbone_is: str | None = None            # its fingerprint
