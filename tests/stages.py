@@ -17,7 +17,7 @@ STAGES = {  # name -> commands
     "lint": [[BIN/"ruff", "check", "."], [PYTHON, "tests/check_notebooks.py"]],
     "js": [["node", "--test", *sorted((ROOT/"tests"/"js").glob("*.test.mjs"))]],
     "notebooks": [[PYTHON, "tests/check_notebooks.py", "--run"]],
-    "tests": [[*PYTEST, "tests", "--ignore", "tests/browser"]],
+    "tests": [[*PYTEST, "-n", "2", "--dist", "loadfile", "tests", "--ignore", "tests/browser"]],
     "browser": [[*PYTEST, "tests/browser"]],
 }
 
