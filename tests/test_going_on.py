@@ -14,6 +14,7 @@ from vptsp.analysis.compare import compare
 from vptsp.backbone import BackboneError
 from vptsp.benchmarks import load_emoji
 from vptsp.callbacks import Callback, Progress
+from vptsp.cards import card_text
 from vptsp.config import Config, ConfigError
 from vptsp.data import RetrievalData
 from vptsp.files import DataError
@@ -160,7 +161,7 @@ def test_the_same_classes_go_on_with_everything(done, tmp_path):
     assert about["model"] == done.model.fingerprint()
     assert about["not taken"] == [] and "shared prompts" in about["taken"]
     assert "starts from the model in" in run.metrics["notes"][0] and "not taken" not in run.metrics["notes"][0]
-    assert f"| started from | {done.folder/'model'} |" in (tmp_path/"new"/"model"/"README.md").read_text()
+    assert f"| started from | {card_text(done.folder/'model')} |" in (tmp_path/"new"/"model"/"README.md").read_text()
 
 
 @pytest.mark.parametrize("word", ["weights", "start"])
