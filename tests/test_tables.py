@@ -9,6 +9,7 @@ import warnings
 import pytest
 from PIL import Image
 
+from vptsp import splits
 from vptsp.benchmarks import load_dataset
 from vptsp.files import DataError
 from vptsp.lists import find_image, listed_image, numbered_lines, read_lines, read_text
@@ -343,9 +344,31 @@ def test_a_split_under_another_name_is_said(folder):
 
 @pytest.mark.parametrize("word, part", [("train", "train"), ("Training-Images", "train"), ("VALIDATION", "val"),
                                         ("test data", "test"), ("Query", "query"), ("lemon", None), ("trainer", None),
-                                        ("", None), ("latest", None)])
+                                        ("", None), ("latest", None), ("hold_out", "eval"), ("Held-Out", "eval"),
+                                        ("eval", "eval"), ("devel", "val"), ("dev set", "val"), ("trainval", "train"),
+                                        ("train_val", "train"), ("trainset", "train"), ("TrainImages", "train"),
+                                        ("te", "test"), ("tr", "train"), ("seen", "train"), ("unseen", "test"),
+                                        ("test_seen", "test"), ("val_seen", "val"), ("index", "gallery"),
+                                        ("Database", "gallery"), ("test query", "query"), ("test1", None),
+                                        ("0", None), ("not test", None), ("train/test", None), ("all", None)])
 def test_part_of(word, part):
     assert part_of(word) == part
+
+
+def test_words_of_folders_are_words_of_tables():
+    for words in (splits.plain, splits.with_queries, splits.all_sides):
+        assert not [word for word, role in words.items() if part_of(word) != splits.all_sides[word]]
+    assert splits.roles_of(["hold_out", "devel", "trainval"]) == {
+        "eval": ["hold_out"], "val": ["devel"], "train": ["trainval"]}
+
+
+def test_sides_in_the_words_of_others(folder):
+    data, said = read(folder, parted({"f": "hold_out", "e": "devel"}).replace(",train", ",trainval"))
+    assert data.counts() == {"train": (12, 4), "query": (3, 1)} and data.query.classes == ["f"]
+    assert "3 images of val are left out" in said[0] and len(data.passed_over) == 3
+    data, said = read(folder, parted({"f": "holdout", "e": "test"}))
+    assert data.query.classes == ["e"] and "3 images of eval are left out: there is a test." in said[0]
+    refused(folder, parted({"f": "test1", "e": "test2"}), "split 'test2' is none of train, test")
 
 
 def test_the_words_of_split(folder):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['from_csv']
 
-# %% ../nbs/03d_tables.ipynb #9487eba2
+# %% ../nbs/03d_tables.ipynb #0262f9bb
 import re
 import warnings
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from .labels import LabelError, clean_text, label_values, missing_labels
 from .listing import Ledger
 from .lists import Entry, entry_of, without_repeats
 from .records import TableRow, like_split, read_table
-from .rows import Row, Split, part_of, parted_data, split_data, trains_all
+from .rows import Row, Split, measured_part, part_of, parted_data, split_data, trains_all
 
 # %% ../nbs/03d_tables.ipynb #e2cf9913
 _words_for_missing = {"null", "NULL", "NA", "N/A", "n/a", "#N/A"}   # of R, databases and spreadsheets
@@ -60,7 +60,7 @@ def _text(row: TableRow, column: str) -> str:
         raise DataError(message)
     return str(value) if column == "path" else clean_text(str(value))
 
-# %% ../nbs/03d_tables.ipynb #d10cb9cd
+# %% ../nbs/03d_tables.ipynb #2f712983
 def _say_split(name: str, rows: Sequence[TableRow]) -> None:
     "Warn of a column that says what is for what under another name."
     for column in like_split:
@@ -74,7 +74,7 @@ def _part(row: TableRow) -> str:
     "What a row is for."
     text = _text(row, "split")
     if part := part_of(text): return part
-    message = f"{row.place}: split {text!r} is none of train, test, query, gallery, val."
+    message = f"{row.place}: split {text!r} is none of train, test, query, gallery, val, holdout."
     raise DataError(message)
 
 _Entries = list[tuple[Entry, str | None]]   # and the super-class of each
@@ -99,8 +99,9 @@ def _sets_of(name: str, entries: _Entries, split: Split, closed_set: bool, ledge
     parts: dict[str, list[Row]] = {}
     for e, s in entries: parts.setdefault(e.part, []).append(Row(e.file, e.class_name, s))
     data = split_data(name, parts[""], split) if "" in parts else parted_data(name, parts, closed_set)
-    if {"test", "query"} & set(parts):
-        for row in parts.get("val", ()): ledger.add(row.source, "it is for validation, beside a test")
+    for part in sorted({"eval", "val"} & set(parts) - {measured_part(parts)}):
+        why = "it is for validation, beside a test" if part == "val" else "it is held out, beside a test"
+        for row in parts[part]: ledger.add(row.source, why)
     data.passed_over = ledger
     return data
 
