@@ -6,6 +6,7 @@ import random
 import unicodedata
 import warnings
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,7 +14,7 @@ from vptsp import splits
 from vptsp.benchmarks import load_dataset
 from vptsp.files import DataError
 from vptsp.lists import find_image, listed_image, numbered_lines, read_lines, read_text
-from vptsp.readers import from_csv
+from vptsp.readers import from_csv, from_folder, from_pairs
 from vptsp.records import read_table
 from vptsp.rows import part_of
 
@@ -334,6 +335,15 @@ def test_training_on_all(folder, split):
     for text in (lines(), parted({"f": "test"})):
         data, _ = read(folder, text, split=split)
         assert data.counts() == {"train": (18, 6), "query": (0, 0)} and not data.has_test
+
+
+@pytest.mark.parametrize("split", [True, False, np.bool_(True), None])
+def test_a_flag_is_no_split(folder, split):
+    refused(folder, lines(), f"split = {split}: the share of the classes that trains lies between", split=split)
+    pairs = [(Image.new("RGB", (8, 8)), name) for name in "abcd"]
+    with pytest.raises(DataError, match="'all' trains on every class"): from_pairs(pairs, split=split)
+    for i, name in enumerate(NAMES): picture(folder/"tree"/name[0]/name, i)
+    with pytest.raises(DataError, match=f"split = {split}: "): from_folder(folder/"tree", split=split)
 
 
 def test_a_split_under_another_name_is_said(folder):

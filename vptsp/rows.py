@@ -63,7 +63,7 @@ def _unknown_class(asked_for: str, known: Iterable) -> str:
     way_out = f"; did you mean {near[0]!r}?" if near else "."
     return f"split names {asked_for!r}, but no image has this class{way_out}"
 
-# %% ../nbs/03a_rows.ipynb #e20e7116
+# %% ../nbs/03a_rows.ipynb #aedeeb87
 def trains_all(
     split: Split,
 ) -> bool:
@@ -71,8 +71,14 @@ def trains_all(
     if isinstance(split, str): return split == "all"
     return isinstance(split, Real) and not isinstance(split, bool) and split == 1
 
+def _refuse_flag(split: Any) -> None:
+    if split is not None and type(split).__name__ not in ("bool", "bool_"): return
+    message = (f"split = {split}: the share of the classes that trains lies between 0 and 1 (.5 is half); 'all' trains "
+               "on every class, and a list names those to test on.")
+    raise DataError(message)
+
 def _share(names: list[str], split: Real) -> set[str]:
-    if isinstance(split, bool) or not 0 <= split <= 1:
+    if not 0 <= split <= 1:
         message = (f"split = {split!r}: the share of the classes that trains lies between 0 and 1; "
                    f"to test on one class write it in a list, [{split!r}].")
         raise DataError(message)
@@ -83,6 +89,7 @@ def split_classes(
     split: Split,                 # share of the sorted classes that trains ("all": every one), or those to test on
 ) -> tuple[list[Row], list[Row]]: # to train on, to test on
     "Rows by the side that their class is on. Raises `DataError` if a side would have none without being asked to."
+    _refuse_flag(split)
     if trains_all(split): return list(rows), []
     names = sorted({r.class_name for r in rows})
     test = _share(names, split) if isinstance(split, Real) else _named(rows, split)
