@@ -337,7 +337,7 @@ def test_training_on_all(folder, split):
         assert data.counts() == {"train": (18, 6), "query": (0, 0)} and not data.has_test
 
 
-@pytest.mark.parametrize("split", [True, False, np.bool_(True), None])
+@pytest.mark.parametrize("split", [True, False, np.bool_(True)])
 def test_a_flag_is_no_split(folder, split):
     refused(folder, lines(), f"split = {split}: the share of the classes that trains lies between", split=split)
     pairs = [(Image.new("RGB", (8, 8)), name) for name in "abcd"]

@@ -63,7 +63,7 @@ def _unknown_class(asked_for: str, known: Iterable) -> str:
     way_out = f"; did you mean {near[0]!r}?" if near else "."
     return f"split names {asked_for!r}, but no image has this class{way_out}"
 
-# %% ../nbs/03a_rows.ipynb #aedeeb87
+# %% ../nbs/03a_rows.ipynb #84ad0ed3
 def trains_all(
     split: Split,
 ) -> bool:
@@ -72,7 +72,7 @@ def trains_all(
     return isinstance(split, Real) and not isinstance(split, bool) and split == 1
 
 def _refuse_flag(split: Any) -> None:
-    if split is not None and type(split).__name__ not in ("bool", "bool_"): return
+    if type(split).__name__ not in ("bool", "bool_"): return
     message = (f"split = {split}: the share of the classes that trains lies between 0 and 1 (.5 is half); 'all' trains "
                "on every class, and a list names those to test on.")
     raise DataError(message)
