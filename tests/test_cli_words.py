@@ -382,6 +382,32 @@ def test_what_got_worse_is_said(run, photos, tmp_path):
     assert json.loads(shell("evaluate", worse, "--data", photos, "--json")[1])["worse than frozen"]
     assert runs.what_got_worse({"R@1": .5, "frozen": {"R@1": .5}}) == []
 
+def test_parts_are_written_as_they_are_typed():
+    by_hand = "say which it is by parts={'train': FOLDER, 'test': FOLDER}, or depth=2"
+    assert in_words(by_hand) == "say which it is by --parts train=DIR,test=DIR, or --depth 2"
+    assert in_words("by parts={'train': FOLDER, 'query': FOLDER, 'gallery': FOLDER}.") == (
+        "by --parts train=DIR,query=DIR,gallery=DIR.")
+    assert in_words("parts = {'train': 'a', 'test': 'b c'}: test") == "--parts train=a,test=b c: test"
+    assert in_words("by their use, {'train': FOLDER, 'test': FOLDER}.") == "by their use, train=DIR,test=DIR."
+    assert in_words("parts='merge' takes all") == "--parts merge takes all"
+
+def test_a_side_or_a_class_is_asked_in_the_words_of_the_command_line(photos, tmp_path):
+    for i, name in enumerate(("train", "class 00", "other")):
+        shutil.copytree(photos/f"class {i:02}", tmp_path/"p"/name/"x")
+    said = answer("train", *TINY, "--data", tmp_path/"p", "--out", tmp_path/"r")
+    assert "--parts train=DIR,test=DIR" in said and "{" not in said
+
+def test_data_for_measuring(run, photos, tmp_path):
+    for i in (7, 8, 9): shutil.copytree(photos/f"class {i:02}", tmp_path/"p"/"test"/f"class {i:02}")
+    code, _, said = shell("train", *TINY, "--data", tmp_path/"p", "--out", tmp_path/"r")
+    assert code == 2 and "there is nothing to train on" in said and "vptsp evaluate RUN --data FOLDER_OR_TABLE" in said
+    assert not (tmp_path/"r").exists()
+    code, out, err = shell("train", *TINY, "--method", "frozen", "--data", tmp_path/"p", "--out", tmp_path/"r")
+    assert code == 0 and "nothing to train on; tests on 3 classes (class 07 to class 09)" in out and "R@1" in out, err
+    figures = json.loads(shell("evaluate", run, "--data", tmp_path/"p", "--json")[1])
+    assert figures["R@1"] > 0 and figures["frozen"]["R@1"] > 0
+    assert shell("data", "check", "folder", "--data", tmp_path/"p")[0] == 0
+
 def test_test_classes_that_were_trained_on_are_named(run, photos):
     code, _, err = shell("evaluate", run, "--data", photos, "--split", ".2")
     assert code == 0 and "3 of 8 test classes, 'class 02' for one, are classes that this model was trained on" in err

@@ -121,7 +121,7 @@ def _for_own_images(root: str, args: Namespace) -> str:
     else: typed = f"--dataset folder --data {root}"
     return f"For images of your own: {typed}"
 
-# %% ../../nbs/38d_commands.inputs.ipynb #ecd60177
+# %% ../../nbs/38d_commands.inputs.ipynb #678a2647
 def _span(names: list[str]) -> str:
     "The first and last of some names."
     names = [printable(name, 40) for name in names]
@@ -132,7 +132,8 @@ def described(
 ) -> list[str]:  # a few lines
     "What is trained on, what is tested on, and what was passed over."
     n, c = len(data.train.classes), len(data.query.classes)
-    if not data.has_test: split = f"all {n:,} classes train; there is no test set, so nothing is measured on unseen"
+    if not n: split = f"nothing to train on; tests on {c:,} classes ({_span(data.query.classes)})"
+    elif not data.has_test: split = f"all {n:,} classes train; there is no test set, so nothing is measured on unseen"
     elif data.closed_set: split = "closed set: the same classes are trained on and tested"
     else: split = (f"trains on {n:,} classes ({_span(data.train.classes)}), tests on {c:,} others "
                    f"({_span(data.query.classes)})")
