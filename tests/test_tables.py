@@ -58,6 +58,53 @@ def refused(folder, text, message, **options):
 SIX = dict.fromkeys("abcdef", 3)
 
 
+# ---- further columns
+
+CAMERA = "path,label,Camera ID,note\n" + "".join(
+    f"{n},{n[0]},{['7', '', 'NA'][i % 3] if n < 'd' else '07'},x\n" for i, n in enumerate(NAMES))
+
+
+@pytest.mark.parametrize("columns", [("Camera ID",), ["camera id", "note"], "camera id"])
+def test_further_columns_are_kept_as_text(folder, columns):
+    data, said = read(folder, CAMERA, columns=columns)
+    names = [columns] if isinstance(columns, str) else list(columns)
+    assert not said and list(data.train.about) == list(data.query.about) == names
+    assert data.train.about[names[0]] == ["7", None, None]*3 and data.query.about[names[0]] == ["07"]*9
+    assert data.train.of_classes([1]).about[names[0]] == ["7", None, None]
+    assert read(folder, CAMERA)[0].train.about == {}
+
+
+def test_further_columns_beside_parts_and_super_classes(folder):
+    text = "path,label,split,super,cam\n" + "".join(
+        f"{n},{n[0]},{'train' if n < 'd' else ('query', 'gallery')[i % 2]},s,{i % 4}\n" for i, n in enumerate(NAMES))
+    data, _ = read(folder, text, columns=["cam"])
+    assert set(data.train.about) == set(data.query.about) == set(data.gallery.about) == {"super", "cam"}
+    assert set(data.query.about["cam"]) == {"0", "2"} and set(data.gallery.about["cam"]) == {"1", "3"}
+    assert read(folder, text, columns=["cam"], split="all")[0].train.about["cam"][:4] == ["0", "1", "2", "3"]
+
+
+def test_further_columns_that_are_not_there(folder):
+    refused(folder, CAMERA, "t.csv has no column 'cam'; it has 'path', 'label', 'Camera ID', 'note'.", columns=["cam"])
+    twice = CAMERA.replace("note", "camera id")
+    refused(folder, twice, "the column camera id stands in the header 2 times", columns="Camera ID")
+    again = CAMERA + "a0.png,a,8,x\n"
+    refused(folder, again, "line 20: .*a0.png' has '8' in the column Camera ID, but '7' in t.csv, line 2",
+            columns=["Camera ID"])
+    assert counted(read(folder, again)[0]) == SIX
+
+
+def test_further_columns_of_parquet(folder):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for values, texts in (([3.0, None, 4.5], ["3", None, "4.5"]), ([True, False, None], ["True", "False", None]),
+                          (["x ", "", "nan"], ["x", None, None])):
+        table = pa.table({"path": NAMES, "label": [n[0] for n in NAMES], "Cam": values*6})
+        parquet.write_table(table, folder/"t.parquet")
+        assert from_csv(folder/"t.parquet", columns=["cam"]).train.about["cam"] == texts*3
+    with pytest.raises(DataError, match="has no column 'x'; it has 'path', 'label', 'Cam'"):
+        from_csv(folder/"t.parquet", columns=["x"])
+
+
 # ---- fields, headers, encodings
 
 @pytest.mark.parametrize("text, name, encoding", [

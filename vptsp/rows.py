@@ -19,24 +19,26 @@ from .images import ImageSet, Tiles
 from .labels import label_values, near_names
 from .sides import part_of
 
-# %% ../nbs/03a_rows.ipynb #ac11e994
+# %% ../nbs/03a_rows.ipynb #c43b7a9d
 class Row(NamedTuple):
     "An image and its class."
     source: Any                     # path, or number of a tile
     class_name: str
     super_class: str | None = None  # what the class is one of, where the data tells
     label: Any = None               # as the data gives it, where that is not the name
+    about: Mapping[str, str | None] | None = None   # what else is known of it, by name
 
 def image_set(
     rows: Sequence[Row],
     classes: list[str] | None = None,  # names in the order of their numbers; by default sorted
     sheet: Tiles | None = None,        # where the images are, if the sources are numbers
 ) -> ImageSet:
-    "A set of the rows' images. Super-classes go to its column `super`."
+    "A set of the rows' images. Super-classes go to its column `super`, what else is known to columns of that name."
     if classes is None: classes = sorted({r.class_name for r in rows})
     number = {name: i for i, name in enumerate(classes)}
     has_super = bool(rows) and rows[0].super_class is not None
-    about = {"super": [r.super_class for r in rows]} if has_super else None
+    about: dict[str, list] = {"super": [r.super_class for r in rows]} if has_super else {}
+    for column in (rows[0].about or {}) if rows else (): about[column] = [(r.about or {}).get(column) for r in rows]
     return ImageSet([r.source for r in rows], [number[r.class_name] for r in rows], classes, sheet, about)
 
 # %% ../nbs/03a_rows.ipynb #897be398

@@ -73,7 +73,7 @@ def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
         message = f"{', '.join(wrong)}: {why}"
         raise Mistake(message)
 
-# %% ../../nbs/38d_commands.inputs.ipynb #638b1b5f
+# %% ../../nbs/38d_commands.inputs.ipynb #bb3824b8
 _archives = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".rar", ".7z")
 
 def read_data(
@@ -82,10 +82,14 @@ def read_data(
 ) -> "RetrievalData":
     "The images that settings and options describe. Raises `Mistake` or `DataError`."
     root, options = args.data, _own_images(args)
-    if root and Path(root).is_file(): return _read_table(root, options)
+    if root and Path(root).is_file(): return _read_table(root, options | _columns(args))
     if name == "folder": return _read_folder(root, options)
     _refuse(options, tuple(options), f"the data set {name!r} has a split of its own; this is for images of your own.")
     return _read_benchmark(name, root, args)
+
+def _columns(args: Namespace) -> dict[str, list[str]]:
+    column = getattr(args, "exclude", None)
+    return {"columns": [column]} if column else {}
 
 def _read_table(path: str, options: dict[str, Any]) -> "RetrievalData":
     from vptsp.tables import from_csv

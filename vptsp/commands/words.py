@@ -44,7 +44,7 @@ def tell_json(
         return None if isinstance(part, float) and not math.isfinite(part) else part
     print(json.dumps(plain(value), allow_nan=False))
 
-# %% ../../nbs/38_commands.words.ipynb #6eb9f3f2
+# %% ../../nbs/38_commands.words.ipynb #f44e46f4
 def _folders_in_words(match: re.Match) -> str:
     "What `parts` says, as it is typed."
     sides = [side.partition(": ") for side in match[2].split(", ")]
@@ -84,6 +84,7 @@ _said: list[tuple[str, str | Callable[[re.Match], str]]] = [  # pattern of the l
     (r"neighbours\(\) finds the exact ones without it", "exact search does without it"),
     (r"leave it out of `?ks`?|choose smaller `?ks`?", "give more images"),
     (r"with `most`", "with --most"),
+    (r"from_csv\(path, columns=\[[^\]]*\]\) keeps one of a table", "a table given with --data may bring one"),
     (r"measure\(model, data\)", "vptsp evaluate RUN --data FOLDER_OR_TABLE"),
     (r"(parts ?= ?)?\{('(?:train|test|query|gallery)': [^{}]*)\}", _folders_in_words),
 ]
