@@ -371,6 +371,52 @@ def test_evaluate_measures_the_frozen_backbone_of_other_images(run, photos, tmp_
     assert about["frozen"]["MAP@R"] == pytest.approx(measure_frozen(bare, from_folder(other))["MAP@R"], abs=1e-6)
     assert json.loads(shell("evaluate", run, "--data", other, "--json", "--no-frozen")[1])["frozen"] == {}
 
+@pytest.fixture
+def table(photos):
+    "The photos with a column `camera`, which is empty for a third."
+    files = sorted(photos.rglob("*.png"))
+    rows = [f"{p.relative_to(photos)},{p.parent.name},{i % 3 or ''}\n" for i, p in enumerate(files)]
+    (photos/"t.csv").write_text("path,label,camera\n" + "".join(rows))
+    yield photos/"t.csv"
+    (photos/"t.csv").unlink()
+
+@pytest.mark.parametrize("within", ["all", "class"])
+def test_evaluate_leaves_out_what_shares_a_column(run, table, within):
+    from vptsp.model import Model, build_model
+    from vptsp.tables import from_csv
+    from vptsp.training import measure
+    words = ("--data", table, "--exclude", "camera", "--exclude-within", within)
+    code, out, err = shell("evaluate", run, *words, "--json")
+    about, data = json.loads(out), from_csv(table, columns=["camera"])
+    rule = {"exclude": "camera", "exclude_within": within}
+    mine, plain = measure(Model.load(run/"model"), data, **rule), measure(Model.load(run/"model"), data)
+    bare = measure(build_model(Config.load("emoji").as_method("frozen"), 1), data, **rule)
+    for name in ("R@1", "MAP@R"):
+        assert about[name] == pytest.approx(mine[name], abs=1e-6)
+        assert about["frozen"][name] == pytest.approx(bare[name], abs=1e-6)
+        assert about["intervals"][name][0] <= about[name] <= about["intervals"][name][1]
+    assert about["MAP@R"] != pytest.approx(plain["MAP@R"], abs=1e-6)
+    assert "with the query's camera are left out" in about["left out"] and ("its class" in about["left out"]) == (
+        within == "class")
+    assert "images have no camera: these are compared with all others" in err
+    out = shell("evaluate", run, *words)[1]
+    assert about["left out"] in out and f"(frozen {bare['R@1']:.4f})" in out
+
+def test_evaluate_by_a_column_of_a_data_set(run):
+    about = json.loads(shell("evaluate", run, "--dataset", "emoji", "--exclude", "vendor", "--json")[1])
+    plain = json.loads(shell("evaluate", run, "--dataset", "emoji", "--json")[1])
+    assert about["R@1"] != plain["R@1"] and about["frozen"] != plain["frozen"] and "left out" not in plain
+
+def test_columns_that_are_not_there(run, photos, table):
+    assert "t.csv has no column 'cam'; it has 'path', 'label', 'camera'." in answer(
+        "evaluate", run, "--data", table, "--exclude", "cam")
+    said = answer("evaluate", run, "--data", photos, "--exclude", "camera")
+    assert "there is no column 'camera' to exclude by; there are: none (a table given with --data may bring" in said
+    assert "there are: super, vendor." in answer("evaluate", run, "--dataset", "emoji", "--exclude", "camera")
+    assert "give --exclude COLUMN as well" in answer("evaluate", run, "--data", table, "--exclude-within", "class")
+    code, _, said = shell("evaluate", run, "--data", table, "--exclude", "label")
+    assert code == 2 and "no query has another image of its class left: there is nothing to find." in said
+
 def test_what_got_worse_is_said(run, photos, tmp_path):
     worse = tmp_path/"worse"
     shutil.copytree(run, worse)
@@ -381,6 +427,32 @@ def test_what_got_worse_is_said(run, photos, tmp_path):
     assert code == 0 and "training made MAP@R worse: " in err and "1.0000 for the frozen backbone" in err
     assert json.loads(shell("evaluate", worse, "--data", photos, "--json")[1])["worse than frozen"]
     assert runs.what_got_worse({"R@1": .5, "frozen": {"R@1": .5}}) == []
+
+def test_parts_are_written_as_they_are_typed():
+    by_hand = "say which it is by parts={'train': FOLDER, 'test': FOLDER}, or depth=2"
+    assert in_words(by_hand) == "say which it is by --parts train=DIR,test=DIR, or --depth 2"
+    assert in_words("by parts={'train': FOLDER, 'query': FOLDER, 'gallery': FOLDER}.") == (
+        "by --parts train=DIR,query=DIR,gallery=DIR.")
+    assert in_words("parts = {'train': 'a', 'test': 'b c'}: test") == "--parts train=a,test=b c: test"
+    assert in_words("by their use, {'train': FOLDER, 'test': FOLDER}.") == "by their use, train=DIR,test=DIR."
+    assert in_words("parts='merge' takes all") == "--parts merge takes all"
+
+def test_a_side_or_a_class_is_asked_in_the_words_of_the_command_line(photos, tmp_path):
+    for i, name in enumerate(("train", "class 00", "other")):
+        shutil.copytree(photos/f"class {i:02}", tmp_path/"p"/name/"x")
+    said = answer("train", *TINY, "--data", tmp_path/"p", "--out", tmp_path/"r")
+    assert "--parts train=DIR,test=DIR" in said and "{" not in said
+
+def test_data_for_measuring(run, photos, tmp_path):
+    for i in (7, 8, 9): shutil.copytree(photos/f"class {i:02}", tmp_path/"p"/"test"/f"class {i:02}")
+    code, _, said = shell("train", *TINY, "--data", tmp_path/"p", "--out", tmp_path/"r")
+    assert code == 2 and "there is nothing to train on" in said and "vptsp evaluate RUN --data FOLDER_OR_TABLE" in said
+    assert not (tmp_path/"r").exists()
+    code, out, err = shell("train", *TINY, "--method", "frozen", "--data", tmp_path/"p", "--out", tmp_path/"r")
+    assert code == 0 and "nothing to train on; tests on 3 classes (class 07 to class 09)" in out and "R@1" in out, err
+    figures = json.loads(shell("evaluate", run, "--data", tmp_path/"p", "--json")[1])
+    assert figures["R@1"] > 0 and figures["frozen"]["R@1"] > 0
+    assert shell("data", "check", "folder", "--data", tmp_path/"p")[0] == 0
 
 def test_test_classes_that_were_trained_on_are_named(run, photos):
     code, _, err = shell("evaluate", run, "--data", photos, "--split", ".2")

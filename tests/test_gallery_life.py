@@ -19,6 +19,7 @@ from torch import nn
 
 from vptsp import gallery_files, renewal
 from vptsp.benchmarks import load_emoji
+from vptsp.cli import main
 from vptsp.config import Config
 from vptsp.gallery_files import read_stored
 from vptsp.images import ImageSet
@@ -228,6 +229,7 @@ what, place, photos, model = sys.argv[1:]
 if what == "update": Gallery.load(place).update(progress=None)
 else: Gallery.build(Model.load(model), photos, progress=None, out=place)
 """
+INDEX = CODE.partition("what, place")[0] + "from vptsp.cli import main\nmain(sys.argv[1:])\n"
 
 
 @pytest.mark.parametrize("what", ["update", "build"])
@@ -254,6 +256,23 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(model, photos, tmp_path,
     fresh, again = Gallery.build(model, photos, progress=None), Gallery.load(place)
     assert again.names == fresh.names and close(again.embeddings, fresh.embeddings)
     assert {p.name for p in place.iterdir()} == {"embeddings.safetensors", "gallery.json", "images.jsonl", "model"}
+
+
+def test_the_command_index_goes_on_where_it_was_killed(model, photos, tmp_path, monkeypatch, capsys):
+    place = tmp_path/"g"
+    model.save(tmp_path/"model")
+    for i in range(10, 20): put(photos/"later"/f"{i}.png", i)
+    p = subprocess.Popen([sys.executable, "-c", INDEX, "index", tmp_path/"model", photos, "--out", place],
+                         stdout=subprocess.PIPE, text=True,
+                         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    assert p.stdout.readline() == "kept\n"
+    p.send_signal(signal.SIGKILL)
+    p.wait()
+    assert {path.name for path in place.iterdir()} == {"update"}
+    seen = counted(monkeypatch)
+    assert main(["index", str(tmp_path/"model"), str(photos), "--out", str(place)]) == 0
+    assert len(seen) == 16 - 6 and "Gallery(16 images" in capsys.readouterr().out       # two parts of three were kept
+    assert close(Gallery.load(place).embeddings, Gallery.build(model, photos, progress=None).embeddings)
 
 
 def test_parts_of_another_model_and_damaged_ones_are_not_taken(photos, tmp_path):

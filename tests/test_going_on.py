@@ -14,6 +14,7 @@ from vptsp.analysis.compare import compare
 from vptsp.backbone import BackboneError
 from vptsp.benchmarks import load_emoji
 from vptsp.callbacks import Callback, Progress
+from vptsp.cards import card_text
 from vptsp.config import Config, ConfigError
 from vptsp.data import RetrievalData
 from vptsp.files import DataError
@@ -160,7 +161,7 @@ def test_the_same_classes_go_on_with_everything(done, tmp_path):
     assert about["model"] == done.model.fingerprint()
     assert about["not taken"] == [] and "shared prompts" in about["taken"]
     assert "starts from the model in" in run.metrics["notes"][0] and "not taken" not in run.metrics["notes"][0]
-    assert f"| started from | {done.folder/'model'} |" in (tmp_path/"new"/"model"/"README.md").read_text()
+    assert f"| started from | {card_text(done.folder/'model')} |" in (tmp_path/"new"/"model"/"README.md").read_text()
 
 
 @pytest.mark.parametrize("word", ["weights", "start"])
@@ -327,3 +328,22 @@ def test_stopped_without_a_test_set():
     run = stopping.fit()
     assert "stopped" in run.metrics and repr(run).startswith("Run(mine: nothing measured, stopped")
     assert build_model(CFG, 3).cfg.resize == 64
+
+
+def test_data_without_training_classes_is_for_measuring(done, tmp_path):
+    none = EMOJI.train.of_classes([])
+    gallery = RetrievalData("both", none, QUERY.subset(range(0, len(QUERY), 2)), QUERY.subset(range(1, len(QUERY), 2)))
+    plain = CFG.replace(head_init="xavier")
+    for data in (RetrievalData("a test", none, QUERY), gallery):
+        for cfg in (CFG, CFG.replace(epochs=0, holdout=.2)):
+            with pytest.raises(DataError, match="nothing to train on: such data is for measuring"):
+                trainer(tmp_path/"no", cfg, data)
+        for cfg in (CFG.as_method("frozen"), plain.replace(epochs=0), plain.replace(epochs=0, proxy_init="class_mean")):
+            run = trainer(cfg=cfg, data=data).fit()
+            assert 0 < run.metrics["R@1"] <= 1 and "R@1" in run.metrics["frozen"]
+        with pytest.raises(DataError, match="from which head_init = whiten would start the head"):
+            trainer(cfg=CFG.replace(epochs=0, head_init="whiten"), data=data)
+        run = trainer(tmp_path/data.name, CFG.replace(epochs=0), data, start=done.folder).fit()      # a tuned model
+        assert run.metrics["R@1"] == pytest.approx(measure(done.model, data)["R@1"])
+        assert Run.load(tmp_path/data.name, data).metrics == run.metrics
+    assert not (tmp_path/"no").exists()

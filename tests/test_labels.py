@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vptsp.analysis.check import check_data
 from vptsp.files import DataError
 from vptsp.labels import LabelError, label_values, missing_labels, name_key, near_names, number_labels
 from vptsp.loaders import ClassBalancedSampler
@@ -117,6 +118,8 @@ def test_names_that_are_nearly_the_same():
     assert near_names(["7", "07", "7.0", "+7", "70", "0.7"]) == [["7", "07", "7.0", "+7"]]
     assert near_names(["7", "07"], numbers=False) == [] and near_names(["cat", "cat"]) == []
     assert near_names(["1.5", "1.50", "-1.5", "0", "-0"]) == [["1.5", "1.50"], ["0", "-0"]]
+    assert near_names(["1.1", "1.10"], fractions=False) == [] and near_names(["1", "1.0"], fractions=False)
+    assert near_names(["1"*29 + "0", "1"*29 + "1", "v1", "v01", "1/7", "1/07", "7 ", "007"]) == [["7 ", "007"]]
     assert name_key("\ufb01ne\u200b \u00a0Stra\u00dfe") == "fine strasse"
 
 
@@ -217,6 +220,17 @@ def test_twins_across_the_split_are_refused():
         from_pairs(pairs(labels), split=["cat"])
     data, said = warned(lambda: from_pairs(pairs(labels), split=["dog"]))
     assert data.train.classes == ["Cat", "cat"] and "count as different classes" in said[0]
+
+
+@pytest.mark.parametrize("twin", ["07", "7.0", "+7"])
+def test_numbers_written_twice_are_not_parted(twin):
+    labels = ["7"]*3 + [twin]*3 + ["8"]*12
+    with pytest.raises(DataError, match="look like one class"): from_pairs(pairs(labels), split=[twin])
+    data, said = warned(lambda: from_pairs(pairs(labels), split=["8"]))
+    assert {"7", twin} == set(data.train.classes) and "count as different classes" in said[0]
+    assert any(line.startswith("class names that look alike") for line in check_data(data).lines())
+    assert from_pairs(pairs(["1.1"]*9 + ["1.10"]*9), split=["1.10"]).query.classes == ["1.10"]     # sections
+    assert from_pairs(pairs(["007"]*9 + ["017"]*9), split=["017"]).query.classes == ["017"]
 
 
 # ---- sequences

@@ -6,13 +6,15 @@ import random
 import unicodedata
 import warnings
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from vptsp import splits
 from vptsp.benchmarks import load_dataset
 from vptsp.files import DataError
 from vptsp.lists import find_image, listed_image, numbered_lines, read_lines, read_text
-from vptsp.readers import from_csv
+from vptsp.readers import from_csv, from_folder, from_pairs
 from vptsp.records import read_table
 from vptsp.rows import part_of
 
@@ -54,6 +56,53 @@ def refused(folder, text, message, **options):
 
 
 SIX = dict.fromkeys("abcdef", 3)
+
+
+# ---- further columns
+
+CAMERA = "path,label,Camera ID,note\n" + "".join(
+    f"{n},{n[0]},{['7', '', 'NA'][i % 3] if n < 'd' else '07'},x\n" for i, n in enumerate(NAMES))
+
+
+@pytest.mark.parametrize("columns", [("Camera ID",), ["camera id", "note"], "camera id"])
+def test_further_columns_are_kept_as_text(folder, columns):
+    data, said = read(folder, CAMERA, columns=columns)
+    names = [columns] if isinstance(columns, str) else list(columns)
+    assert not said and list(data.train.about) == list(data.query.about) == names
+    assert data.train.about[names[0]] == ["7", None, None]*3 and data.query.about[names[0]] == ["07"]*9
+    assert data.train.of_classes([1]).about[names[0]] == ["7", None, None]
+    assert read(folder, CAMERA)[0].train.about == {}
+
+
+def test_further_columns_beside_parts_and_super_classes(folder):
+    text = "path,label,split,super,cam\n" + "".join(
+        f"{n},{n[0]},{'train' if n < 'd' else ('query', 'gallery')[i % 2]},s,{i % 4}\n" for i, n in enumerate(NAMES))
+    data, _ = read(folder, text, columns=["cam"])
+    assert set(data.train.about) == set(data.query.about) == set(data.gallery.about) == {"super", "cam"}
+    assert set(data.query.about["cam"]) == {"0", "2"} and set(data.gallery.about["cam"]) == {"1", "3"}
+    assert read(folder, text, columns=["cam"], split="all")[0].train.about["cam"][:4] == ["0", "1", "2", "3"]
+
+
+def test_further_columns_that_are_not_there(folder):
+    refused(folder, CAMERA, "t.csv has no column 'cam'; it has 'path', 'label', 'Camera ID', 'note'.", columns=["cam"])
+    twice = CAMERA.replace("note", "camera id")
+    refused(folder, twice, "the column camera id stands in the header 2 times", columns="Camera ID")
+    again = CAMERA + "a0.png,a,8,x\n"
+    refused(folder, again, "line 20: .*a0.png' has '8' in the column Camera ID, but '7' in t.csv, line 2",
+            columns=["Camera ID"])
+    assert counted(read(folder, again)[0]) == SIX
+
+
+def test_further_columns_of_parquet(folder):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for values, texts in (([3.0, None, 4.5], ["3", None, "4.5"]), ([True, False, None], ["True", "False", None]),
+                          (["x ", "", "nan"], ["x", None, None])):
+        table = pa.table({"path": NAMES, "label": [n[0] for n in NAMES], "Cam": values*6})
+        parquet.write_table(table, folder/"t.parquet")
+        assert from_csv(folder/"t.parquet", columns=["cam"]).train.about["cam"] == texts*3
+    with pytest.raises(DataError, match="has no column 'x'; it has 'path', 'label', 'Cam'"):
+        from_csv(folder/"t.parquet", columns=["x"])
 
 
 # ---- fields, headers, encodings
@@ -335,6 +384,15 @@ def test_training_on_all(folder, split):
         assert data.counts() == {"train": (18, 6), "query": (0, 0)} and not data.has_test
 
 
+@pytest.mark.parametrize("split", [True, False, np.bool_(True)])
+def test_a_flag_is_no_split(folder, split):
+    refused(folder, lines(), f"split = {split}: the share of the classes that trains lies between", split=split)
+    pairs = [(Image.new("RGB", (8, 8)), name) for name in "abcd"]
+    with pytest.raises(DataError, match="'all' trains on every class"): from_pairs(pairs, split=split)
+    for i, name in enumerate(NAMES): picture(folder/"tree"/name[0]/name, i)
+    with pytest.raises(DataError, match=f"split = {split}: "): from_folder(folder/"tree", split=split)
+
+
 def test_a_split_under_another_name_is_said(folder):
     _, said = read(folder, parted({"f": "test"}).replace("Split", "Subset"))
     assert "the column subset (test, train) is not used: call it split" in said[0]
@@ -343,9 +401,31 @@ def test_a_split_under_another_name_is_said(folder):
 
 @pytest.mark.parametrize("word, part", [("train", "train"), ("Training-Images", "train"), ("VALIDATION", "val"),
                                         ("test data", "test"), ("Query", "query"), ("lemon", None), ("trainer", None),
-                                        ("", None), ("latest", None)])
+                                        ("", None), ("latest", None), ("hold_out", "eval"), ("Held-Out", "eval"),
+                                        ("eval", "eval"), ("devel", "val"), ("dev set", "val"), ("trainval", "train"),
+                                        ("train_val", "train"), ("trainset", "train"), ("TrainImages", "train"),
+                                        ("te", "test"), ("tr", "train"), ("seen", "train"), ("unseen", "test"),
+                                        ("test_seen", "test"), ("val_seen", "val"), ("index", "gallery"),
+                                        ("Database", "gallery"), ("test query", "query"), ("test1", None),
+                                        ("0", None), ("not test", None), ("train/test", None), ("all", None)])
 def test_part_of(word, part):
     assert part_of(word) == part
+
+
+def test_words_of_folders_are_words_of_tables():
+    for words in (splits.plain, splits.with_queries, splits.all_sides):
+        assert not [word for word, role in words.items() if part_of(word) != splits.all_sides[word]]
+    assert splits.roles_of(["hold_out", "devel", "trainval"]) == {
+        "eval": ["hold_out"], "val": ["devel"], "train": ["trainval"]}
+
+
+def test_sides_in_the_words_of_others(folder):
+    data, said = read(folder, parted({"f": "hold_out", "e": "devel"}).replace(",train", ",trainval"))
+    assert data.counts() == {"train": (12, 4), "query": (3, 1)} and data.query.classes == ["f"]
+    assert "3 images of val are left out" in said[0] and len(data.passed_over) == 3
+    data, said = read(folder, parted({"f": "holdout", "e": "test"}))
+    assert data.query.classes == ["e"] and "3 images of eval are left out: there is a test." in said[0]
+    refused(folder, parted({"f": "test1", "e": "test2"}), "split 'test2' is none of train, test")
 
 
 def test_the_words_of_split(folder):

@@ -17,7 +17,8 @@ from .files import DataError, printable
 from .labels import clean_text, name_key
 from .listing import Folder, Ledger, first_folder, taken_once, walk, warn_of
 from .rows import Row, Split, listed_data, split_data, trains_all
-from .splits import Layout, Parts, Tree, check_side, find_layout, no_classes, says_nothing, says_side
+from .sides import says_nothing, says_side
+from .splits import Layout, Parts, Tree, check_side, find_layout, no_classes
 
 # %% ../nbs/03c_folders.ipynb #5e9e3af8
 IN_NO_CLASS = "lies in no class folder"

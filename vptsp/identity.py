@@ -219,9 +219,9 @@ def repeated_images(
         return not is_file(images, i) or os.path.realpath(images.sources[i]) == os.path.realpath(images.sources[j])
     return [(i, j) for i, j in pairs if i != j and one_path(i, j)]
 
-# %% ../nbs/02c_identity.ipynb #0d53e384
+# %% ../nbs/02c_identity.ipynb #775a72d5
 def twin_names(
     names: Iterable[str],    # of classes
 ) -> list[list[str]]:        # groups of two or more, sorted
-    "Names that differ, but only in case, in kinds of Unicode, or in spaces."
-    return sorted(sorted(group) for group in near_names(map(str, names), numbers=False))
+    "Names that differ, but only in case, in kinds of Unicode, in spaces, or as 7, 07 and 7.0 do."
+    return sorted(sorted(group) for group in near_names(map(str, names), fractions=False))

@@ -205,7 +205,7 @@ def _number_whole(groups: Sequence[Any]) -> Numbered:
     kept = [torch.arange(len(group)) for group in groups]
     return Numbered([torch.from_numpy(part) for part in np.split(numbers, ends)], found.tolist(), kept)
 
-# %% ../nbs/01d_labels.ipynb #a0dedda5
+# %% ../nbs/01d_labels.ipynb #1863c726
 def name_key(
     name: str,
 ) -> str:      # the same for names that differ in capitals, blanks and forms of characters alone
@@ -214,16 +214,21 @@ def name_key(
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return " ".join("".join(c for c in text if unicodedata.category(c) != "Cf").split())
 
-def _number_key(name: str) -> str:
+def _number_key(name: str, fractions: bool = True) -> str:
+    "One spelling of a plain number; of any other name what `name_key` gives."
     key = name_key(name)
-    if not re.fullmatch(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?", key): return key
-    return format(Decimal(key).normalize() + 0, "f")
+    if not (parts := re.fullmatch(r"([+-]?)0*([0-9]+)(?:\.([0-9]+))?", key, re.ASCII)): return key
+    sign, whole, fraction = parts[1].strip("+"), parts[2], (parts[3] or "").rstrip("0")
+    if fraction and not fractions: return key
+    return f"{sign}{whole}.{fraction}".rstrip(".") if fraction or whole != "0" else "0"
 
 def near_names(
-    names: Iterable[str],    # of classes
-    numbers: bool = True,    # whether 7, 07 and 7.0 are nearly the same too
-) -> list[list[str]]:        # groups of two or more
+    names: Iterable[str],     # of classes
+    numbers: bool = True,     # whether 7, 07 and 7.0 are nearly the same too
+    fractions: bool = True,   # whether 1.5 and 1.50 are, which may be sections
+) -> list[list[str]]:         # groups of two or more
     "Names that are nearly the same, in their order."
     groups: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names): groups.setdefault((_number_key if numbers else name_key)(name), []).append(name)
+    for name in dict.fromkeys(names):
+        groups.setdefault(_number_key(name, fractions) if numbers else name_key(name), []).append(name)
     return [group for group in groups.values() if len(group) > 1]

@@ -141,11 +141,12 @@ class ClassBalancedSampler:
         return (f"an epoch of {n//self.b:,} batches reaches {len(self.labels[reached].unique()):,} of {c:,} classes, "
                 f"{len(reached):,} of {n:,} images")
 
-# %% ../nbs/06_loaders.ipynb #388f6851
+# %% ../nbs/06_loaders.ipynb #22e74d68
 def _check_batch(c: int, n: int, b: int, k: int, world_size: int) -> None:
     "Whether n images of c classes fill a batch, and processes can share it."
     message = ""
-    if c < b//k:
+    if not n: message = "there are no training classes, so there is nothing to train on."
+    elif c < b//k:
         message = (f"a batch of {b} images, {k} a class, needs {b//k} classes, but there are {c}: "
                    "make batch_size smaller or samples_per_class larger.")
     elif n < b:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Output', 'TwoPasses', 'Model', 'build_model', 'fingerprint_0_1']
 
-# %% ../nbs/12_model.ipynb #76b2b56e
+# %% ../nbs/12_model.ipynb #60e885f9
 import html
 import json
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ from . import __version__
 from .backbone import Backbone, BackboneError
 from .cards import card_table, card_text
 from .config import Config, accumulators
-from .files import moved, replacing, write_text
+from .files import DataError, moved, replacing, write_text
 from .fingerprints import fingerprint_of, old_fingerprint_of
 from .heads import Head, NoHead
 from .loaders import as_weights_ask, eval_transform, train_transform
@@ -226,7 +226,12 @@ def fingerprint_0_1(
     "The fingerprint that galleries of vptsp 0.1 hold: of the tensors, and of every setting that there was."
     return _fingerprint(model, old_fingerprint_of)
 
-# %% ../nbs/12_model.ipynb #494cddc4
+# %% ../nbs/12_model.ipynb #730c0b9c
+def _nothing_seen(cfg: Config) -> int:
+    if cfg.head_init not in ("pca", "whiten"): return 0
+    message = f"head_init = {cfg.head_init} starts the head from training images, and there are none."
+    raise DataError(message)
+
 @torch.no_grad()
 def _warm_start(model: Model, batches: Iterable) -> int:
     cfg = model.cfg
@@ -238,6 +243,7 @@ def _warm_start(model: Model, batches: Iterable) -> int:
         shared = model._shared_prompts()
         seen = [(full_precision(model.backbone(images.to(model.device), shared)), labels.to(model.device))
                 for images, labels in batches]
+        if not seen: return _nothing_seen(cfg)
         features, labels = (torch.cat(parts) for parts in zip(*seen))
         if at_axes:
             for head in filter(None, (model.head, model.proxy_head)):

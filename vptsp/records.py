@@ -56,7 +56,7 @@ def _in_words(error: str, first: int, last: int) -> str:
         return f"line {first}: a quote is opened that is not closed before line {last}, where {text}."
     return f"line {first}: {error}."
 
-# %% ../nbs/03b_records.ipynb #da874327
+# %% ../nbs/03b_records.ipynb #b2e9f127
 def _column(name: object) -> str:
     "The name of a column as it is compared."
     return clean_text(unicodedata.normalize("NFKC", str(name)).replace("\ufeff", "")).casefold()
@@ -64,20 +64,28 @@ def _column(name: object) -> str:
 _used = ("path", "label", "split", "super")
 like_split = ("set", "subset", "partition", "part", "phase", "usage", "fold")   # what others call it
 
-def _check_columns(name: str, header: Sequence[object]) -> None:
+def _check_columns(name: str, header: Sequence[object], further: Sequence[str]) -> None:
     columns = [_column(column) for column in header]
-    twice = [column for column in _used if columns.count(column) > 1]
+    twice = [column for column in (*_used, *map(_column, further)) if columns.count(column) > 1]
     if twice:
         message = f"{name}: the column {twice[0]} stands in the header {columns.count(twice[0])} times: leave one."
         raise DataError(message)
-    if {"path", "label"} <= set(columns): return
+    if {"path", "label"} <= set(columns):
+        _check_further(name, header, [column for column in further if _column(column) not in columns])
+        return
     found = ", ".join(repr(printable(column, 30)) for column in header[:8]) or "nothing"
     parts = {_column(part) for part in re.split("[,;\t|]", str(header[0]))} if len(header) == 1 else set()
     if {"path", "label"} <= parts: found += " in one field: take away the quotes around whole lines"
     message = f"{name}: expected a header with the columns path and label, but found {found}."
     raise DataError(message)
 
-def _delimiter(text: str, name: str) -> tuple[str, int]:
+def _check_further(name: str, header: Sequence[object], lacking: Sequence[str]) -> None:
+    if not lacking: return
+    there = ", ".join(repr(printable(column, 30)) for column in header[:30]) + (" and more" if len(header) > 30 else "")
+    message = f"{name} has no column {printable(lacking[0], 60)!r}; it has {there}."
+    raise DataError(message)
+
+def _delimiter(text: str, name: str, further: Sequence[str]) -> tuple[str, int]:
     "What stands between the fields, and after which line the header comes."
     told = re.match("\"?sep=(.)\"?[ \t]*(\r\n|\n|\r)", text, re.IGNORECASE)   # as Excel writes it
     headers = {}
@@ -88,14 +96,18 @@ def _delimiter(text: str, name: str) -> tuple[str, int]:
     if not any(headers.values()):
         message = f"{name} is empty: expected a header with the columns path and label."
         raise DataError(message)
-    _check_columns(name, headers[delimiter])
+    _check_columns(name, headers[delimiter], further)
     return delimiter, 1 if told else 0
 
-# %% ../nbs/03b_records.ipynb #68de9028
+# %% ../nbs/03b_records.ipynb #b4bd00b7
 class TableRow(NamedTuple):
     "A row of a table."
     place: str                # for messages
     values: dict[str, Any]    # by the columns that are used
+
+    def value(self, column: str) -> Any:
+        "The value under a column's name, however its letters are written."
+        return self.values[_column(column)]
 
 def _check_fields(place: str, record: _Record, columns: list[str], delimiter: str) -> None:
     n, expected = len(record.fields), len(columns)
@@ -123,9 +135,10 @@ def _check_swallowed(place: str, record: _Record, at: int, delimiter: str, root:
                        f"swallows the row of {printable(fields[at])!r}: close it.")
             raise DataError(message)
 
-def _rows_of_text(path: Path, root: Path) -> Iterator[TableRow]:
+def _rows_of_text(path: Path, root: Path, further: Sequence[str]) -> Iterator[TableRow]:
     text, name = read_text(path), printable(path.name)
-    delimiter, skipped = _delimiter(text, name)
+    delimiter, skipped = _delimiter(text, name, further)
+    wanted = {*_used, *like_split, *map(_column, further)}
     _say_delimiter(path, name, delimiter)
     columns, stray, lines = [], "", []
     try:
@@ -140,7 +153,7 @@ def _rows_of_text(path: Path, root: Path) -> Iterator[TableRow]:
             if not stray and any('"' in field for field in record.fields):
                 lines = lines or re.split("\r\n|\n|\r", text)
                 stray = _stray_quote(" ".join(lines[record.first - 1:record.last]), record, columns)
-            yield TableRow(place, {c: field for c, field in zip(columns, record.fields) if c in _used + like_split})
+            yield TableRow(place, {c: field for c, field in zip(columns, record.fields) if c in wanted})
     except csv.Error as e:
         message = f"{name}, {e}"
         raise DataError(message) from None
@@ -161,9 +174,9 @@ def _say_delimiter(path: Path, name: str, delimiter: str) -> None:
         between = _delimiters.get(delimiter, repr(delimiter))
         warnings.warn(f"{name}: fields are read between {between}, as the header has them.", stacklevel=6)
 
-# %% ../nbs/03b_records.ipynb #03c804d1
-def _rows_of_parquet(path: Path) -> Iterator[TableRow]:
-    name = printable(path.name)
+# %% ../nbs/03b_records.ipynb #c664dbe2
+def _rows_of_parquet(path: Path, further: Sequence[str]) -> Iterator[TableRow]:
+    name, wanted = printable(path.name), {*_used, *like_split, *map(_column, further)}
     try:
         import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -172,8 +185,8 @@ def _rows_of_parquet(path: Path) -> Iterator[TableRow]:
     try:
         with parquet.ParquetFile(path) as file:
             header = file.schema_arrow.names
-            _check_columns(name, header)
-            used = {_column(column): column for column in header if _column(column) in _used + like_split}
+            _check_columns(name, header, further)
+            used = {_column(column): column for column in header if _column(column) in wanted}
             table = file.read(columns=list(used.values()))
         columns = {column: table.column(own).to_pylist() for column, own in used.items()}
     except DataError:
@@ -187,6 +200,7 @@ def _rows_of_parquet(path: Path) -> Iterator[TableRow]:
 def read_table(
     path: str | Path,                 # of a text with a header, or of a Parquet table
     root: str | Path | None = None,   # folder that its paths are under; the table's own by default
+    columns: Sequence[str] = (),      # to read besides path, label, split and super
 ) -> list[TableRow]:
     "The rows of a table. Raises `DataError` naming the line that is wrong."
     path = Path(path)
@@ -196,7 +210,8 @@ def read_table(
     if is_parquet and not path.is_file():
         message = f"there is no file {printable(path)!r}."
         raise DataError(message)
-    rows = list(_rows_of_parquet(path) if is_parquet else _rows_of_text(path, Path(root or path.parent)))
+    root = Path(root or path.parent)
+    rows = list(_rows_of_parquet(path, columns) if is_parquet else _rows_of_text(path, root, columns))
     if not rows:
         message = f"{printable(path.name)} has a header, but no rows."
         raise DataError(message)

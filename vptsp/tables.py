@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['from_csv']
 
-# %% ../nbs/03d_tables.ipynb #9487eba2
+# %% ../nbs/03d_tables.ipynb #1661562b
+import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from .labels import LabelError, clean_text, label_values, missing_labels
 from .listing import Ledger
 from .lists import Entry, entry_of, without_repeats
 from .records import TableRow, like_split, read_table
-from .rows import Row, Split, part_of, parted_data, split_data, trains_all
+from .rows import Row, Split, measured_part, part_of, parted_data, split_data, trains_all
 
 # %% ../nbs/03d_tables.ipynb #e2cf9913
 _words_for_missing = {"null", "NULL", "NA", "N/A", "n/a", "#N/A"}   # of R, databases and spreadsheets
@@ -60,7 +61,7 @@ def _text(row: TableRow, column: str) -> str:
         raise DataError(message)
     return str(value) if column == "path" else clean_text(str(value))
 
-# %% ../nbs/03d_tables.ipynb #d10cb9cd
+# %% ../nbs/03d_tables.ipynb #f7a14d20
 def _say_split(name: str, rows: Sequence[TableRow]) -> None:
     "Warn of a column that says what is for what under another name."
     for column in like_split:
@@ -74,12 +75,14 @@ def _part(row: TableRow) -> str:
     "What a row is for."
     text = _text(row, "split")
     if part := part_of(text): return part
-    message = f"{row.place}: split {text!r} is none of train, test, query, gallery, val."
+    message = f"{row.place}: split {text!r} is none of train, test, query, gallery, val, holdout."
     raise DataError(message)
 
-_Entries = list[tuple[Entry, str | None]]   # and the super-class of each
+_Entries = list[tuple[Entry, Row]]
 
-def _entries(rows: Sequence[TableRow], root: Path, missing: str, name: str, parted: bool, ledger: Ledger) -> _Entries:
+def _entries(
+    rows: Sequence[TableRow], root: Path, missing: str, name: str, parted: bool, columns: Sequence[str], ledger: Ledger,
+) -> _Entries:
     "Each image once."
     names, kept = _labels(name, rows, missing)
     for i in set(range(len(rows))) - set(kept): ledger.add(root/_text(rows[i], "path").strip(), "its row has no label")
@@ -92,34 +95,60 @@ def _entries(rows: Sequence[TableRow], root: Path, missing: str, name: str, part
     entries = [entry(rows[i], class_name) for i, class_name in zip(kept, names)]
     has_super = bool(rows) and "super" in rows[0].values
     supers = {rows[i].place: _text(rows[i], "super") if has_super else None for i in kept}
-    return [(one, supers[one.place]) for one in without_repeats(entries)]
+    told = _further(name, [rows[i] for i in kept], columns) if columns else {}
+    once = without_repeats(entries)
+    if told: _check_repeats(entries, once, told)
+    return [(e, Row(e.file, e.class_name, supers[e.place], None, told.get(e.place))) for e in once]
 
 def _sets_of(name: str, entries: _Entries, split: Split, closed_set: bool, ledger: Ledger) -> RetrievalData:
     "The sets, by the parts that the entries tell, or else by a split of the classes."
     parts: dict[str, list[Row]] = {}
-    for e, s in entries: parts.setdefault(e.part, []).append(Row(e.file, e.class_name, s))
+    for e, row in entries: parts.setdefault(e.part, []).append(row)
     data = split_data(name, parts[""], split) if "" in parts else parted_data(name, parts, closed_set)
-    if {"test", "query"} & set(parts):
-        for row in parts.get("val", ()): ledger.add(row.source, "it is for validation, beside a test")
+    for part in sorted({"eval", "val"} & set(parts) - {measured_part(parts)}):
+        why = "it is for validation, beside a test" if part == "val" else "it is held out, beside a test"
+        for row in parts[part]: ledger.add(row.source, why)
     data.passed_over = ledger
     return data
 
-# %% ../nbs/03d_tables.ipynb #a66a6d55
+# %% ../nbs/03d_tables.ipynb #4288f2ab
+def _further(name: str, rows: Sequence[TableRow], columns: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    "What columns say of each row, by its place; None where they say nothing."
+    told: dict[str, dict[str, str | None]] = {row.place: {} for row in rows}
+    for column in columns:
+        values, _ = label_values([row.value(column) for row in rows], "keep", f"{name}: the column {printable(column)}")
+        texts = [None if value is None else str(value) for value in values]
+        for row, text in zip(rows, texts): told[row.place][column] = None if text in _words_for_missing else text
+    return told
+
+def _check_repeats(entries: Sequence[Entry], once: Sequence[Entry], told: dict[str, dict[str, str | None]]) -> None:
+    "Raises `DataError` for an image that stands twice and has two values in a column."
+    places, taken = {e.place for e in once}, {os.path.realpath(e.file): e.place for e in once}
+    for entry in entries:
+        first = taken.get(os.path.realpath(entry.file), entry.place)
+        if entry.place in places or told[first] == told[entry.place]: continue
+        column = next(column for column, value in told[first].items() if told[entry.place][column] != value)
+        message = (f"{entry.place}: {printable(entry.file)!r} has {told[entry.place][column]!r} in the column "
+                   f"{printable(column)}, but {told[first][column]!r} in {first}: an image has one value.")
+        raise DataError(message)
+
+# %% ../nbs/03d_tables.ipynb #4f57f804
 def from_csv(
     path: str | Path,                 # of the table: CSV or the like, or Parquet
     root: str | Path | None = None,   # folder that the paths are under; the table's own by default
     split: Split = .5,                # share of the sorted classes that trains ("all": every one), or those to test on
     closed_set: bool = False,         # whether the column `split` may have the same classes to train on and to test
     missing: str = "refuse",          # rows without a label: refuse, drop, or keep as a class
+    columns: str | Sequence[str] = (),   # to keep besides, as text in `about` of each set: session, camera
 ) -> RetrievalData:
     """Your own images by a table with the columns `path`, `label`, and optionally `split` (train, test, query, gallery)
-    and `super`. Raises `DataError` naming the line that is wrong."""
-    path = Path(path)
+    and `super`. Raises `DataError` naming the line that is wrong, or a column that is not there."""
+    path, columns = Path(path), [columns] if isinstance(columns, str) else [str(column) for column in columns]
     root = path.parent if root is None else Path(root)
     if not root.is_dir():
         message = f"there is no folder {printable(root)!r}, under which the table's paths would be."
         raise DataError(message)
-    rows, name = read_table(path, root), printable(path.name)
+    rows, name = read_table(path, root, columns), printable(path.name)
     _say_split(name, rows)
     parted = "split" in rows[0].values and not trains_all(split)
     if parted and not (isinstance(split, Real) and split == .5):
@@ -129,5 +158,5 @@ def from_csv(
         message = f"{name}: closed_set is for tables with a column split, which has the same classes on both sides."
         raise DataError(message)
     ledger = Ledger()
-    entries = _entries(rows, root, missing, name, parted, ledger)
+    entries = _entries(rows, root, missing, name, parted, columns, ledger)
     return _sets_of(path.stem, entries, split, closed_set, ledger)

@@ -6,7 +6,7 @@
 __all__ = ['training_step', 'Trainer', 'Callback', 'Progress', 'watcher', 'Stopped', 'interruptible', 'embed_all', 'measure',
            'measure_frozen', 'Run', 'definitions', 'parameter_groups', 'build_optimizer', 'set_epoch_lr', 'keep_memory']
 
-# %% ../nbs/16_training.ipynb #9a4b3efb
+# %% ../nbs/16_training.ipynb #4fb18053
 import copy
 import json
 import logging
@@ -24,7 +24,7 @@ from .config import Config
 from .data import RetrievalData
 from .embedding import embed_all  # noqa: F401
 from .files import write_text
-from .going_on import Start, settings_in, start_and_weights
+from .going_on import Start, check_training_classes, settings_in, start_and_weights
 from .loaders import as_weights_ask, eval_loader, train_loader
 from .losses import build_loss
 from .model import Model, Output, build_model
@@ -68,7 +68,7 @@ _log = logging.getLogger("vptsp")
 _nothing_measured = ("all classes train and none is held out, so nothing is measured; holdout = 0.2 trains on four "
                      "fifths of them and measures on the others.")
 
-# %% ../nbs/16_training.ipynb #fb6dac94
+# %% ../nbs/16_training.ipynb #6758539a
 @dataclass
 class _SoFar:
     "What an epoch has behind it."
@@ -97,6 +97,7 @@ class Trainer:
         self.cfg = cfg = settings_in(self.out, cfg, more_epochs)
         self.notes: list[str] = []                     # what was said about this run
         data = data.opened(cfg.full_scale or None, cfg.srgb or None)
+        check_training_classes(cfg, data, tuned)
         self.data = data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data
         self.callbacks = [watcher()] if callbacks is None else list(callbacks)
         self.frozen, self.history = frozen, []

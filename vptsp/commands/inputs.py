@@ -73,7 +73,7 @@ def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
         message = f"{', '.join(wrong)}: {why}"
         raise Mistake(message)
 
-# %% ../../nbs/38d_commands.inputs.ipynb #638b1b5f
+# %% ../../nbs/38d_commands.inputs.ipynb #bb3824b8
 _archives = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".rar", ".7z")
 
 def read_data(
@@ -82,10 +82,14 @@ def read_data(
 ) -> "RetrievalData":
     "The images that settings and options describe. Raises `Mistake` or `DataError`."
     root, options = args.data, _own_images(args)
-    if root and Path(root).is_file(): return _read_table(root, options)
+    if root and Path(root).is_file(): return _read_table(root, options | _columns(args))
     if name == "folder": return _read_folder(root, options)
     _refuse(options, tuple(options), f"the data set {name!r} has a split of its own; this is for images of your own.")
     return _read_benchmark(name, root, args)
+
+def _columns(args: Namespace) -> dict[str, list[str]]:
+    column = getattr(args, "exclude", None)
+    return {"columns": [column]} if column else {}
 
 def _read_table(path: str, options: dict[str, Any]) -> "RetrievalData":
     from vptsp.tables import from_csv
@@ -121,7 +125,7 @@ def _for_own_images(root: str, args: Namespace) -> str:
     else: typed = f"--dataset folder --data {root}"
     return f"For images of your own: {typed}"
 
-# %% ../../nbs/38d_commands.inputs.ipynb #ecd60177
+# %% ../../nbs/38d_commands.inputs.ipynb #678a2647
 def _span(names: list[str]) -> str:
     "The first and last of some names."
     names = [printable(name, 40) for name in names]
@@ -132,7 +136,8 @@ def described(
 ) -> list[str]:  # a few lines
     "What is trained on, what is tested on, and what was passed over."
     n, c = len(data.train.classes), len(data.query.classes)
-    if not data.has_test: split = f"all {n:,} classes train; there is no test set, so nothing is measured on unseen"
+    if not n: split = f"nothing to train on; tests on {c:,} classes ({_span(data.query.classes)})"
+    elif not data.has_test: split = f"all {n:,} classes train; there is no test set, so nothing is measured on unseen"
     elif data.closed_set: split = "closed set: the same classes are trained on and tested"
     else: split = (f"trains on {n:,} classes ({_span(data.train.classes)}), tests on {c:,} others "
                    f"({_span(data.query.classes)})")

@@ -138,8 +138,10 @@ def add_train(commands: Commands) -> None:
     add_weights(c, start=True)
     c.add_argument("--more-epochs", type=int, metavar="N", help="train a finished run for N more epochs")
 
-# %% ../../nbs/39_commands.runs.ipynb #046bc39d
-def _measured(embed: Any, model: "Model", data: "RetrievalData", progress: str) -> tuple[Any, tuple]:
+# %% ../../nbs/39_commands.runs.ipynb #6d35eb3b
+_Rules = dict[str, Any]   # which images are not compared
+
+def _measured(embed: Any, model: "Model", data: "RetrievalData", rules: _Rules, progress: str) -> tuple[Any, tuple]:
     "One search over the test images; and their embeddings and labels."
     from vptsp.benchmarks import ks_of
     from vptsp.embedding import embed_all
@@ -147,26 +149,26 @@ def _measured(embed: Any, model: "Model", data: "RetrievalData", progress: str) 
     how = (model.cfg, model.backbone.mean, model.backbone.std, model.device, progress)
     queries = embed_all(embed, data.query, *how)
     gallery = embed_all(embed, data.gallery, *how) if data.gallery else (None, None)
-    return evaluate(*queries, *gallery, ks_of(data), keep=1), queries
+    return evaluate(*queries, *gallery, ks_of(data), keep=1, **rules), queries
 
 def _known_frozen(folder: Path, data: "RetrievalData") -> dict[str, float]:
     "The frozen backbone's figures in the run's folder, if they are of these images."
     kept = kept_metrics(folder)
     return kept.get("frozen") or {} if kept.get("data sha256") == data.sha256 else {}
 
-def _frozen(args: Namespace, model: "Model", data: "RetrievalData") -> dict[str, float]:
+def _frozen(args: Namespace, model: "Model", data: "RetrievalData", rules: _Rules) -> dict[str, float]:
     "The figures of the bare backbone; nothing, with a sentence, where it cannot be had."
     if args.no_frozen: return {}
-    if known := _known_frozen(Path(args.run), data): return known
+    if not rules and (known := _known_frozen(Path(args.run), data)): return known
     from vptsp.backbone import BackboneError
     from vptsp.model import build_model
     try: bare = build_model(model.cfg.as_method("frozen"), 1, weights=args.weights).to(model.device)
     except BackboneError as e:
         say(f"the frozen backbone is left out: {in_words(str(e))}")
         return {}
-    return _measured(bare.embed, bare.eval(), data, "frozen")[0].mean()
+    return _measured(bare.embed, bare.eval(), data, rules, "frozen")[0].mean()
 
-# %% ../../nbs/39_commands.runs.ipynb #79f884f4
+# %% ../../nbs/39_commands.runs.ipynb #19edb628
 def _refuse_trained_classes(model: "Model", data: "RetrievalData") -> None:
     "Warns where the test classes are ones that the model was trained on; raises `Mistake` without a test set."
     if not data.has_test:
@@ -177,26 +179,44 @@ def _refuse_trained_classes(model: "Model", data: "RetrievalData") -> None:
     say(f"{len(trained):,} of {len(data.query.classes):,} test classes, {printable(min(trained), 60)!r} for one, are "
         "classes that this model was trained on: these figures are not of unseen classes.")
 
+def _rules(args: Namespace, data: "RetrievalData") -> tuple[_Rules, str]:
+    "What --exclude leaves out, and the sentence that says so."
+    from vptsp.runs import excluded
+    column, within = args.exclude, args.exclude_within or "all"
+    rules = excluded(data, column, within)
+    if not rules: return {}, ""
+    sides = [rules[name] for name in ("exclude", "exclude_gallery") if name in rules]
+    unknown, n = sum(value in (None, "") for side in sides for value in side), sum(map(len, sides))
+    if unknown: say(f"{unknown:,} of {n:,} images have no {printable(column)}: these are compared with all others.")
+    of_class = "of its class " if within == "class" else ""
+    plain = "; NMI and F1 are of all images" if args.clustering else ""
+    return rules, f"images {of_class}with the query's {printable(column)} are left out of its candidates{plain}"
+
 def _evaluate(args: Namespace) -> None:
+    if args.exclude_within and not args.exclude:
+        message = "--exclude-within says whom --exclude leaves out: give --exclude COLUMN as well."
+        raise Mistake(message)
     begin(args, "runs", "readers")
     model = model_of(args)
     data = read_data(args.dataset or model.cfg.dataset, args)
     data = data.opened(model.cfg.full_scale or None, model.cfg.srgb or None)        # as in training
     _refuse_trained_classes(model, data)
-    found, (queries, labels) = _measured(model.embed, model, data, "embedding")
+    rules, said = _rules(args, data)
+    found, (queries, labels) = _measured(model.embed, model, data, rules, "embedding")
     figures = found.mean()
     if args.clustering:
         from vptsp.clustering import clustering_metrics
         figures |= clustering_metrics(queries, labels)
-    about = {"data": data.name, "data sha256": data.sha256, **figures, "frozen": _frozen(args, model, data),
+    about = {"data": data.name, "data sha256": data.sha256, **figures, "frozen": _frozen(args, model, data, rules),
              "intervals": {name: list(ends) for name, ends in found.interval().items()}}
+    if said: about["left out"] = said
     if args.json:
         tell_json(about | {"worse than frozen": what_got_worse(about)})
         return
-    tell(repr(data))
+    tell(*filter(None, [repr(data), said]))
     tell_figures(about)
 
-# %% ../../nbs/39_commands.runs.ipynb #fb2547c8
+# %% ../../nbs/39_commands.runs.ipynb #6e543d5f
 def add_evaluate(commands: Commands) -> None:
     text = "Measure a trained run on a data set, beside the frozen backbone, with bootstrap intervals."
     c = add_command(commands, "evaluate", _evaluate, text, example="vptsp evaluate runs/mine --data my_images")
@@ -204,6 +224,10 @@ def add_evaluate(commands: Commands) -> None:
     add_data(c)
     c.add_argument("--dataset", metavar="NAME", help="if it is not the one the run was trained on")
     c.add_argument("--clustering", action="store_true", help="also NMI and F1")
+    c.add_argument("--exclude", metavar="COLUMN", help="a column of the table, or of the data set: images with the "
+                   "query's value (its camera, its session) are left out of its candidates")
+    c.add_argument("--exclude-within", choices=["all", "class"], help="whom --exclude leaves out: all such images "
+                   "(all), or those of the query's class (class)")
     c.add_argument("--no-frozen", action="store_true", help="leave the frozen backbone out")
     c.add_argument("--json", action="store_true")
     add_workers(c)

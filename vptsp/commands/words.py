@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['Mistake', 'tell', 'say', 'tell_json', 'in_words', 'notes_of', 'is_mistake', 'one_line']
 
-# %% ../../nbs/38_commands.words.ipynb #8ab29a65
+# %% ../../nbs/38_commands.words.ipynb #6074a738
 import json
 import logging
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,8 +44,14 @@ def tell_json(
         return None if isinstance(part, float) and not math.isfinite(part) else part
     print(json.dumps(plain(value), allow_nan=False))
 
-# %% ../../nbs/38_commands.words.ipynb #143df3a1
-_said: list[tuple[str, str]] = [  # pattern of the library's words, the command line's
+# %% ../../nbs/38_commands.words.ipynb #f44e46f4
+def _folders_in_words(match: re.Match) -> str:
+    "What `parts` says, as it is typed."
+    sides = [side.partition(": ") for side in match[2].split(", ")]
+    def typed(text: str) -> str: return {"FOLDER": "DIR"}.get(text, text.strip("'\""))
+    return f"{'--parts ' if match[1] else ''}{','.join(f'{typed(side)}={typed(place)}' for side, _, place in sides)}"
+
+_said: list[tuple[str, str | Callable[[re.Match], str]]] = [  # pattern of the library's words, the command line's
     (r"[Ff]or images of your own: from_folder\(root\) or from_csv\(path, root\)",
      "For images of your own: vptsp train folder --data FOLDER_OR_TABLE --out DIR"),
     (r"Give the folder that holds it as `root`", "Give the folder that holds it with --data"),
@@ -78,6 +84,9 @@ _said: list[tuple[str, str]] = [  # pattern of the library's words, the command 
     (r"neighbours\(\) finds the exact ones without it", "exact search does without it"),
     (r"leave it out of `?ks`?|choose smaller `?ks`?", "give more images"),
     (r"with `most`", "with --most"),
+    (r"from_csv\(path, columns=\[[^\]]*\]\) keeps one of a table", "a table given with --data may bring one"),
+    (r"measure\(model, data\)", "vptsp evaluate RUN --data FOLDER_OR_TABLE"),
+    (r"(parts ?= ?)?\{('(?:train|test|query|gallery)': [^{}]*)\}", _folders_in_words),
 ]
 
 # %% ../../nbs/38_commands.words.ipynb #6480f7b0
