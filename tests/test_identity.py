@@ -2,6 +2,7 @@
 import io
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import tarfile
 import threading
@@ -457,3 +458,36 @@ def test_thumbnails_of_a_sequence_are_made_by_one_thread(tmp_path):
         def place(self, i): return images, i
     sprite(Shown(), 8, progress=None)
     assert dataset.threads == {threading.get_ident()}
+
+
+# Copies
+
+def classes_of_pictures(root, names, n=3):
+    for c, name in enumerate(names):
+        (root/name).mkdir(parents=True)
+        for i in range(n): plain((50*c, 9*i, 7)).save(root/name/f"{i}.png")
+    return root
+
+
+def test_a_gallery_that_is_a_copy_of_the_queries_is_said(tmp_path):
+    classes_of_pictures(tmp_path/"train", ["ant", "bee"])
+    classes_of_pictures(tmp_path/"query", ["cat", "dog"])
+    shutil.copytree(tmp_path/"query", tmp_path/"gallery")
+    with pytest.warns(UserWarning, match="6 of 6 queries have a copy, the same bytes, in the gallery"):
+        from_folder(tmp_path)
+
+
+def test_some_copies_are_said(tmp_path):
+    classes_of_pictures(tmp_path/"train", ["ant", "bee"])
+    classes_of_pictures(tmp_path/"test", ["cat", "dog"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_folder(tmp_path)
+    shutil.copy(tmp_path/"test"/"cat"/"0.png", tmp_path/"test"/"cat"/"0 - Copy.png")
+    with pytest.warns(UserWarning, match="2 of 7 queries have a copy, the same bytes, in the query set"):
+        from_folder(tmp_path)
+    shutil.copy(tmp_path/"test"/"cat"/"0.png", tmp_path/"test"/"dog"/"other.png")   # of another class: the check's task
+    os.remove(tmp_path/"test"/"cat"/"0 - Copy.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_folder(tmp_path)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RetrievalData']
 
-# %% ../nbs/03_data.ipynb #4393451a
+# %% ../nbs/03_data.ipynb #1226440a
 import hashlib
 import itertools
 import json
@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +27,14 @@ from torchvision import transforms as T
 from tqdm.auto import tqdm
 
 from .files import DataError, moved, printable
-from .identity import is_file, pixel_hash, repeated_images, sets_hash, shared_images, twin_names
+from .identity import copied_images, is_file, pixel_hash, repeated_images, sets_hash, shared_images, twin_names
 from .images import ImageSet
 from .opening import FullScale
 
 if TYPE_CHECKING:
     from vptsp.listing import Ledger
 
-# %% ../nbs/03_data.ipynb #03a367e2
+# %% ../nbs/03_data.ipynb #7979b0c8
 def _check_sets(data: "RetrievalData") -> None:
     tested = set(data.query.classes) | set(data.gallery.classes if data.gallery is not None else ())
     both = sorted(set(data.train.classes) & tested)
@@ -68,6 +69,17 @@ def _check_images(data: "RetrievalData") -> None:
     if data.gallery is None and (repeated := repeated_images(data.query)):
         way_out = "each would find itself: take the second ones out."
         raise _twice(data, "are in query twice under one class", len(repeated), "query", repeated[0][0], way_out)
+    _check_copies(data)
+
+def _check_copies(data: "RetrievalData") -> None:
+    "Warns of queries that find a copy of themselves, by which figures are too high."
+    copied = copied_images(data.query, data.gallery)
+    if not copied: return
+    where = "the query set under the same class" if data.gallery is None else "the gallery"
+    share = f"{len(copied):,} of {len(data.query):,} queries"
+    warnings.warn(f"{printable(data.name)}: {share} have a copy, the same bytes, "
+                  f"in {where}, {printable(data.query.sources[copied[0]])!r} for one: they find it first, and the "
+                  "figures are too high. `data check` lists them.", stacklevel=5)
 
 def _twice(data: "RetrievalData", where: str, n: int, name: str, i: int, way_out: str) -> DataError:
     one = printable(data.sets[name].sources[i])

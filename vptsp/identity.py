@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['index_path', 'file_hashes', 'is_file', 'pixel_hash', 'image_hashes', 'sets_hash', 'can_be_read_apart',
-           'shared_images', 'repeated_images', 'twin_names']
+           'shared_images', 'repeated_images', 'copied_images', 'twin_names']
 
-# %% ../nbs/02c_identity.ipynb #a7eeb9c8
+# %% ../nbs/02c_identity.ipynb #05ca9620
 import hashlib
 import multiprocessing
 import os
 import sqlite3
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -218,6 +219,38 @@ def repeated_images(
     def one_path(i: int, j: int) -> bool:
         return not is_file(images, i) or os.path.realpath(images.sources[i]) == os.path.realpath(images.sources[j])
     return [(i, j) for i, j in pairs if i != j and one_path(i, j)]
+
+# %% ../nbs/02c_identity.ipynb #7829714d
+def _sized(images: ImageSet) -> dict[int, list[int]]:
+    "Numbers of the files of each length; those that are empty or gone are left out."
+    found: dict[int, list[int]] = {}
+    for i in range(len(images)):
+        if not is_file(images, i): continue
+        with suppress(OSError): found.setdefault(os.stat(images.sources[i]).st_size, []).append(i)
+    found.pop(0, None)
+    return found
+
+def _digests(images: ImageSet, ids: Iterable[int]) -> dict[int, bytes]:
+    ids = list(ids)
+    return dict(zip(ids, file_hashes(images.sources[i] for i in ids)))
+
+def copied_images(
+    queries: ImageSet,
+    gallery: ImageSet | None = None,  # None: among the queries of the same class
+) -> list[int]:                       # numbers of queries
+    "Queries that find a copy of themselves: a file with the same bytes. Raises `DataError` for an unreadable file."
+    sizes = _sized(queries)
+    if gallery is None:
+        labels = queries.labels.tolist()
+        pairs = [(size, labels[i], i) for size, ids in sizes.items() for i in ids]
+        often = Counter((size, label) for size, label, _ in pairs)
+        digests = _digests(queries, (i for size, label, i in pairs if often[size, label] > 1))
+        known = Counter((labels[i], digest) for i, digest in digests.items())
+        return sorted(i for i, digest in digests.items() if known[labels[i], digest] > 1)
+    others = _sized(gallery)
+    sought = set(_digests(gallery, (i for size in sizes.keys() & others for i in others[size])).values())
+    digests = _digests(queries, (i for size in sizes.keys() & others for i in sizes[size]))
+    return sorted(i for i, digest in digests.items() if digest in sought)
 
 # %% ../nbs/02c_identity.ipynb #775a72d5
 def twin_names(
