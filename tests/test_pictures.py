@@ -97,6 +97,35 @@ def test_the_sentence_names_the_word_that_does(tmp_path):
         with pytest.raises(DataError, match="cannot be scaled by full_scale"): open_image(path, full_scale=wrong)
 
 
+def test_a_few_stray_pixels_do_not_hide_the_scale(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, white, share in (("one.png", 4095, 0), ("marks.png", 300, .005), ("eight.png", 255, .002)):
+        x = (np.kron(rng.random((20, 20)), np.ones((5, 5)))*white).astype(np.uint16)
+        x[rng.random(x.shape) < share] = 65535
+        x[3, 4] = 65535
+        path = stored(x, tmp_path/name)
+        with pytest.raises(DataError, match=f"{name}.* a few stray pixels.* full_scale="): open_image(path)
+        assert levels(path, full_scale=white).max() == 255
+        with pytest.raises(DataError, match="full_scale="): open_image(stored(x.astype(np.int32), tmp_path/"32.tif"))
+    x = (np.kron(rng.random((20, 20)), np.ones((5, 5)))*16383).astype(np.uint16)
+    x[3, 4] = 65535
+    with pytest.warns(UserWarning, match="less than a quarter"): open_image(stored(x, tmp_path/"14.png"))
+
+
+def test_sparse_pictures_are_no_dark_ones(tmp_path):
+    rng = np.random.default_rng(0)
+    lines, noise = np.zeros((100, 100), np.uint16), rng.integers(0, 20, (100, 100)).astype(np.uint16)
+    lines[50, :60] = noise[50, :60] = 65535
+    stars = rng.integers(0, 1000, (100, 100)).astype(np.uint16)
+    stars.flat[::200] = rng.integers(5000, 65535, 50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, x in (("lines.png", lines), ("noise.png", noise)):
+            assert np.array_equal(levels(stored(x, tmp_path/name))[..., 0], x//256)
+    with pytest.warns(UserWarning, match="come out dark"):
+        assert np.array_equal(levels(stored(stars, tmp_path/"stars.png"))[..., 0], stars//256)
+
+
 def test_values_below_zero_need_black_and_white():
     scan = (X*4000 - 1000).astype(np.int16)
     with pytest.raises(DataError, match=r"full_scale=\(-\d+, \d+\)"): open_image(tiff(scan, 16, 2))

@@ -123,7 +123,7 @@ def _given_range(full_scale: FullScale) -> _Range:
         raise DataError(message)
     return _Range(black, white, True)
 
-# %% ../nbs/01e_opening.ipynb #7885248e
+# %% ../nbs/01e_opening.ipynb #dd0ce722
 def _whole_range(image: Image.Image) -> _Range:
     "By the format of an image of whole numbers, without a look at them."
     tags = getattr(image, "tag_v2", {})
@@ -142,6 +142,16 @@ def _float_range(x: np.ndarray) -> _Range:
     if 16 < high <= 255: return _Range(0, 255)
     raise _unscaled(high, low, f"has floats from {low:.6g} to {high:.6g}, and 0 to 1 is usual")
 
+def _top(x: np.ndarray, scale: _Range) -> float:
+    "The highest value; where only a few dead pixels or a mark of one value are far above the others, of the others."
+    for part in (16, 4):
+        limit = scale.black + (scale.white - scale.black)/part
+        above = x[x >= limit]
+        few = above.size <= max(3, x.size/10_000) and above.size < x.size/4
+        if few or (above.size < x.size/100 and above.min() == above.max()):
+            return x[x < limit].max().item()
+    return x.max().item()
+
 def _check_range(x: np.ndarray, scale: _Range) -> None:
     "Raises `DataError` where the values do not fit the range, or all but vanish in it."
     low, high = x.min().item(), x.max().item()
@@ -155,11 +165,16 @@ def _check_range(x: np.ndarray, scale: _Range) -> None:
                f"{scale.black:,.6g} to {scale.white:,.6g}")
         raise _unscaled(float(high), float(low), why)
     if scale.certain or low == high: return
-    used = (high - scale.black)/span
+    top = _top(x, scale)
+    if top != high and top - low < (64 if x.dtype.kind != "f" else span/1000):
+        return                            # marks on one ground: they are the picture
+    used = (top - scale.black)/span
     if used < 1/16:
-        why = f"would come out black: its values end at {high:,.6g}, where {scale.white:,.6g} is white by its format"
-        raise _unscaled(float(high), float(low), why)
-    if used < 1/4:
+        few = "" if top == high else ", but for a few stray pixels"
+        why = (f"would come out black: its values end at {top:,.6g}{few}, where {scale.white:,.6g} is white by its "
+               "format")
+        raise _unscaled(float(top), float(low), why)
+    if used < 1/4 or (x >= scale.black + span/16).mean() < .01:
         warnings.warn("images of more than 8 bits a pixel use less than a quarter of their range and come out dark; if "
                       "white is lower in them, say so, for instance full_scale=16383.", stacklevel=2)
 
