@@ -151,6 +151,17 @@ def test_a_dim_picture_is_taken_with_a_warning(tmp_path):
         assert levels(stored(np.full((9, 9), 300, np.uint16), tmp_path/"one value.png")).max() == 1
 
 
+def deep_tiff(x):
+    "A TIFF of 16 bits a channel, which Pillow does not write."
+    n, at = x.shape[2], 8 + 2 + 12*10 + 4
+    tags = [(256, x.shape[1]), (257, x.shape[0]), (258, at), (259, 1), (262, 2), (273, at + 4*n), (277, n),
+            (278, x.shape[0]), (279, x.nbytes), (339, at + 2*n)]
+    entries = [struct.pack("<HHII", tag, 3 if tag in (258, 339) else 4, n if tag in (258, 339) else 1, value)
+               for tag, value in tags]
+    shorts = struct.pack(f"<{2*n}H", *[16]*n, *[1]*n)
+    return io.BytesIO(b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + bytes(4) + shorts + x.tobytes())
+
+
 def deep_png(x):
     "A PNG of 16 bits a channel, which Pillow does not write."
     def chunk(kind, data):
@@ -167,6 +178,19 @@ def test_colours_of_sixteen_bits():
     with pytest.raises(DataError, match="16 bits a channel and uses only the lower ones"):
         open_image(deep_png((colours*4095).astype(np.uint16)))
     assert levels(deep_png((colours*0).astype(np.uint16))).max() == 0
+
+
+@pytest.mark.parametrize("kind", [deep_png, deep_tiff])
+def test_colours_of_sixteen_bits_that_hold_eight(tmp_path, kind):
+    colours = np.repeat(X[..., None], 3, 2)
+    assert as_eight_bits(kind((colours*65535).astype(np.uint16)))
+    for low in (0, 256):                                              # all one value once they are cut to 8 bits
+        path = tmp_path/f"{low}.image"
+        path.write_bytes(kind((colours*255 + low).astype(np.uint16)).getvalue())
+        for source in (path, io.BytesIO(path.read_bytes())):
+            with pytest.raises(DataError, match="16 bits a channel and uses only the lower ones"): open_image(source)
+    for black in (0, 200): assert levels(kind(np.full((9, 9, 3), black, np.uint16))).max() == 0
+    assert levels(Image.new("RGB", (9, 9))).max() == 0
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "LA", "HSV"])

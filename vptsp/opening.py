@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['FORMATS', 'MAX_PIXELS', 'MAX_RATIO', 'FullScale', 'open_image']
 
-# %% ../nbs/01e_opening.ipynb #0f67b6e2
+# %% ../nbs/01e_opening.ipynb #236b0494
 import functools
 import io
 import os
 import stat
 import struct
+import sys
 import warnings
 import zlib
 from contextlib import nullcontext
@@ -212,7 +213,7 @@ def _eight_bits(x: np.ndarray, scale: _Range) -> np.ndarray:
     x = x.astype(np.float64).clip(black, white)
     return np.round((x - black)*(255/(white - black))).astype(np.uint8)
 
-# %% ../nbs/01e_opening.ipynb #5cdcf7f3
+# %% ../nbs/01e_opening.ipynb #a0ad7467
 _turns = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
           8: Image.Transpose.ROTATE_90}
@@ -223,16 +224,32 @@ def _upright(image: Image.Image) -> Image.Image:
     except Exception: return image  # a note that cannot be read: parsers raise almost anything
     return image if turn is None else image.transpose(turn)
 
+def _low_bytes(place, mode: str) -> list[tuple[int, int]]:
+    "The least and greatest of what colours of 16 bits hold below the 8 bits that are read."
+    other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}  # read the wrong way round
+    def turned(word): return word[:-1] + other[word[-1]] if isinstance(word, str) and ";16" in word else word
+    image = _read_header(place)
+    image.tile = [tile._replace(args=turned(tile.args) if isinstance(tile.args, str) else
+                                tuple(turned(word) for word in tile.args)) for tile in image.tile]
+    try: return _of_colours(image, mode)
+    except (ValueError, OSError): return []     # grey with alpha: Pillow has no such way
+
+def _of_colours(image: Image.Image, mode: str) -> list[tuple[int, int]]:
+    extrema = image.getextrema()
+    channels = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    return list(channels[:-1] if mode in ("RGBA", "LA") else channels)
+
 def _decoded(image: Image.Image) -> Image.Image:
     "The image with its pixels. Raises `DataError` for colours of 16 bits of which the high ones are not used."
     deep = not image.mode.startswith(("I", "F")) and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+    place = getattr(image, "filename", "") or getattr(image, "fp", None)
     image.load()
     _check_size(image.size)
     if not deep: return image
-    extrema = image.getextrema()
-    channels = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    if image.mode in ("RGBA", "LA"): channels = channels[:-1]
-    if max(high for _, high in channels) < 16 and any(low < high for low, high in channels):
+    channels = _of_colours(image, image.mode)
+    dark = max(high for _, high in channels) < 16
+    if dark and not any(low < high for low, high in channels): channels = _low_bytes(place, image.mode)
+    if dark and any(low < high for low, high in channels):
         message = ("would come out black: it has 16 bits a channel and uses only the lower ones. Save it with "
                    "8 bits a channel, or with values up to 65,535.")
         raise DataError(message)
