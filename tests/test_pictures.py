@@ -112,6 +112,30 @@ def test_a_few_stray_pixels_do_not_hide_the_scale(tmp_path):
     with pytest.warns(UserWarning, match="less than a quarter"): open_image(stored(x, tmp_path/"14.png"))
 
 
+@pytest.mark.parametrize("stray", [None, 0, 65535])
+def test_an_offset_does_not_make_one_grey(tmp_path, stray):
+    x = (X*500 + 30000).astype(np.uint16)
+    if stray is not None: x[4, 4] = stray
+    path = stored(x, tmp_path/"offset.png")
+    with pytest.raises(DataError, match=r"of one grey.*full_scale=\(300\d\d, 30[45]\d\d\)"): open_image(path)
+    assert levels(path, full_scale=(30000, 30500)).max() == 255
+    with pytest.raises(DataError, match="of one grey"): open_image(Image.fromarray((.45 + X/100).astype(np.float32)))
+    with pytest.warns(UserWarning, match="nearly one grey"):
+        open_image(stored((X*2000 + 30000).astype(np.uint16), tmp_path/"low contrast.png"))
+
+
+def test_flat_pictures_are_taken(tmp_path):
+    paper = (65535 - X*800).astype(np.uint16)
+    with pytest.warns(UserWarning, match="nearly one grey"): levels(stored(paper, tmp_path/"paper.png"))
+    noise = (X*40).astype(np.uint16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for x in (np.full((9, 9), 30000, np.uint16), noise + 30000, (noise//40*5000 + 30000)[:1]):
+            assert np.array_equal(levels(stored(x.astype(np.uint16), tmp_path/"flat.png"))[..., 0], x//256)
+        assert np.ptp(levels(Image.fromarray((.5 + noise/1e9).astype(np.float32)))) == 0
+        assert as_eight_bits(Image.fromarray((X*65535).astype(np.uint16)))
+
+
 def test_sparse_pictures_are_no_dark_ones(tmp_path):
     rng = np.random.default_rng(0)
     lines, noise = np.zeros((100, 100), np.uint16), rng.integers(0, 20, (100, 100)).astype(np.uint16)
@@ -189,6 +213,7 @@ def test_colours_of_sixteen_bits_that_hold_eight(tmp_path, kind):
         path.write_bytes(kind((colours*255 + low).astype(np.uint16)).getvalue())
         for source in (path, io.BytesIO(path.read_bytes())):
             with pytest.raises(DataError, match="16 bits a channel and uses only the lower ones"): open_image(source)
+    with pytest.warns(UserWarning, match="nearly one colour"): levels(kind((colours*500 + 30000).astype(np.uint16)))
     for black in (0, 200): assert levels(kind(np.full((9, 9, 3), black, np.uint16))).max() == 0
     assert levels(Image.new("RGB", (9, 9))).max() == 0
 

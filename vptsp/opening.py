@@ -97,7 +97,7 @@ def _opened(source) -> Image.Image:
     _check_size(source.size)
     return source
 
-# %% ../nbs/01e_opening.ipynb #29e35899
+# %% ../nbs/01e_opening.ipynb #3e52b961
 FullScale = float | tuple[float, float]  # the value that is white; or the values that are black and white
 
 class _Range(NamedTuple):
@@ -108,9 +108,9 @@ class _Range(NamedTuple):
 
 _usual = (1, 255, 1023, 4095, 16383, 65535, 2**24 - 1, 2**31 - 1, 2**32 - 1)
 
-def _unscaled(high: float, low: float, why: str) -> DataError:
+def _unscaled(high: float, low: float, why: str, offset: bool = False) -> DataError:
     "What is wrong, and the word that would do."
-    white = next((usual for usual in _usual if high <= usual*17/16), None)
+    white = None if offset else next((usual for usual in _usual if high <= usual*17/16), None)
     guess = f"{white}" if white and low >= 0 else f"({low:.6g}, {high:.6g})"
     if white == 255 and 1 < high <= 16: guess = f"{high:.3g}"  # light, of which a little is more than white
     words = f"data.opened(full_scale={guess})"
@@ -124,7 +124,7 @@ def _given_range(full_scale: FullScale) -> _Range:
         raise DataError(message)
     return _Range(black, white, True)
 
-# %% ../nbs/01e_opening.ipynb #dd0ce722
+# %% ../nbs/01e_opening.ipynb #8b479094
 def _whole_range(image: Image.Image) -> _Range:
     "By the format of an image of whole numbers, without a look at them."
     tags = getattr(image, "tag_v2", {})
@@ -143,15 +143,30 @@ def _float_range(x: np.ndarray) -> _Range:
     if 16 < high <= 255: return _Range(0, 255)
     raise _unscaled(high, low, f"has floats from {low:.6g} to {high:.6g}, and 0 to 1 is usual")
 
+def _stray(some: np.ndarray, size: int) -> bool:
+    "Whether these pixels are dead ones, or a mark of one value, and no part of the picture."
+    if not some.size: return False
+    few = some.size <= max(3, size/10_000) and some.size < size/4
+    return few or (some.size < size/100 and some.min() == some.max())
+
 def _top(x: np.ndarray, scale: _Range) -> float:
     "The highest value; where only a few dead pixels or a mark of one value are far above the others, of the others."
     for part in (16, 4):
         limit = scale.black + (scale.white - scale.black)/part
         above = x[x >= limit]
-        few = above.size <= max(3, x.size/10_000) and above.size < x.size/4
-        if few or (above.size < x.size/100 and above.min() == above.max()):
-            return x[x < limit].max().item()
+        if _stray(above, x.size): return x[x < limit].max().item()
     return x.max().item()
+
+def _span_of(x: np.ndarray, scale: _Range) -> tuple[float, float]:
+    "The lowest and the highest value, without a few stray pixels at either end."
+    step = max(1, int((x.size/1e6)**.5))
+    first, last = np.quantile(x[::step, ::step], (.01, .99))
+    near = (scale.white - scale.black)/64
+    low, high = x.min().item(), x.max().item()
+    below, above = x[x < first - near], x[x > last + near]
+    if _stray(below, x.size): low = x[x >= first - near].min().item()
+    if _stray(above, x.size): high = x[x <= last + near].max().item()
+    return low, high
 
 def _check_range(x: np.ndarray, scale: _Range) -> None:
     "Raises `DataError` where the values do not fit the range, or all but vanish in it."
@@ -175,7 +190,14 @@ def _check_range(x: np.ndarray, scale: _Range) -> None:
         why = (f"would come out black: its values end at {top:,.6g}{few}, where {scale.white:,.6g} is white by its "
                "format")
         raise _unscaled(float(top), float(low), why)
-    if used < 1/4 or (x >= scale.black + span/16).mean() < .01:
+    bottom, top = _span_of(x, scale)
+    out = 256*(top - bottom)/span         # levels that are left
+    if out < 16 and top - bottom >= (64 if x.dtype.kind != "f" else span/1000):
+        why = f"would come out of one grey: its values go from {bottom:,.6g} to {top:,.6g}, {out:.1f} of 256 levels"
+        if out < 4 and top < scale.black + span*15/16: raise _unscaled(float(top), float(bottom), why, offset=True)
+        warnings.warn("images of more than 8 bits a pixel come out of nearly one grey; if black and white are closer "
+                      "in them, say so: data.opened(full_scale=(black, white)).", stacklevel=2)
+    elif used < 1/4 or (x >= scale.black + span/16).mean() < .01:
         warnings.warn("images of more than 8 bits a pixel use less than a quarter of their range and come out dark; if "
                       "white is lower in them, say so, for instance full_scale=16383.", stacklevel=2)
 
@@ -213,7 +235,7 @@ def _eight_bits(x: np.ndarray, scale: _Range) -> np.ndarray:
     x = x.astype(np.float64).clip(black, white)
     return np.round((x - black)*(255/(white - black))).astype(np.uint8)
 
-# %% ../nbs/01e_opening.ipynb #a0ad7467
+# %% ../nbs/01e_opening.ipynb #d3413dab
 _turns = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
           8: Image.Transpose.ROTATE_90}
@@ -253,6 +275,9 @@ def _decoded(image: Image.Image) -> Image.Image:
         message = ("would come out black: it has 16 bits a channel and uses only the lower ones. Save it with "
                    "8 bits a channel, or with values up to 65,535.")
         raise DataError(message)
+    if 0 < max(high - low for low, high in channels) < 4:
+        warnings.warn("images of 16 bits a channel come out of nearly one colour: less than 4 of 256 levels are left.",
+                      stacklevel=2)
     return image
 
 # %% ../nbs/01e_opening.ipynb #be02075b
