@@ -118,7 +118,7 @@ def test_an_offset_does_not_make_one_grey(tmp_path, stray):
     if stray is not None: x[4, 4] = stray
     path = stored(x, tmp_path/"offset.png")
     with pytest.raises(DataError, match=r"of one grey.*full_scale=\(300\d\d, 30[45]\d\d\)"): open_image(path)
-    assert levels(path, full_scale=(30000, 30500)).max() == 255
+    assert levels(path, full_scale=(30000, 30500)).max() >= 254
     with pytest.raises(DataError, match="of one grey"): open_image(Image.fromarray((.45 + X/100).astype(np.float32)))
     with pytest.warns(UserWarning, match="nearly one grey"):
         open_image(stored((X*2000 + 30000).astype(np.uint16), tmp_path/"low contrast.png"))
@@ -231,6 +231,31 @@ def test_lab_and_premultiplied_alpha():
     inks = ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB")
     assert np.abs(levels(inks) - (200, 30, 60)).max() <= 2
     assert (levels(image.convert("RGBA").convert("RGBa")) == (200, 30, 60)).all()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_white_does_not_swallow_a_picture(tmp_path, mode):
+    shape, white = Image.fromarray((X*255).astype(np.uint8)), Image.new(mode[:-1], (32, 32), "white")
+    drawing = white.convert(mode)
+    drawing.putalpha(shape)
+    drawing.save(tmp_path/"drawing.png")
+    with pytest.raises(DataError, match="g.png' is all of one colour on white"): open_image(tmp_path/"drawing.png")
+    photo = shape.convert(mode)
+    photo.putalpha(Image.new("L", (32, 32), 0))
+    with pytest.warns(UserWarning, match="transparent throughout"): assert (levels(photo) == EIGHT).all()
+    photo.putalpha(Image.fromarray((X > .5).astype(np.uint8)))       # 0 and 1 where 0 and 255 are meant
+    with pytest.raises(DataError, match="of one colour on white"): open_image(photo)
+
+
+def test_transparency_as_before():
+    rng = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for x in (rng.integers(0, 256, (16, 16, 4)), np.full((16, 16, 4), (255, 0, 0, 0)),
+                  np.full((16, 16, 4), 255), np.full((16, 16, 4), (255, 255, 255, 9)), [[[0, 0, 0, 0], [0]*3 + [255]]]):
+            image = Image.fromarray(np.array(x, np.uint8))
+            white = Image.new("RGBA", image.size, "white")
+            assert np.array_equal(levels(image), np.asarray(Image.alpha_composite(white, image).convert("RGB")))
 
 
 def test_a_set_is_opened_as_it_is_told_to(tmp_path):

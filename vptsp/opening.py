@@ -280,7 +280,23 @@ def _decoded(image: Image.Image) -> Image.Image:
                       stacklevel=2)
     return image
 
-# %% ../nbs/01e_opening.ipynb #be02075b
+# %% ../nbs/01e_opening.ipynb #37e13048
+def _on_white(image: Image.Image) -> Image.Image:
+    "Raises `DataError` where that hides the picture, as it does a white drawing."
+    def spread(extrema): return max(high - low for low, high in extrema)
+    *colours, alpha = image.getextrema()
+    if alpha[1] == 0 and spread(colours):
+        warnings.warn("images that are transparent throughout and have colours are taken without their transparency.",
+                      stacklevel=2)
+        return image.convert("RGB")
+    on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if spread(on_white.getextrema()[:3]) < 4 and max(spread([alpha]), spread(colours)*(alpha[1] > 0)) >= 64:
+        message = ("is all of one colour on white, where transparent pictures are put: what it shows is in its "
+                   "transparency or hidden by it. Save it without transparency, on a ground that it stands out from.")
+        raise DataError(message)
+    return on_white
+
+# %% ../nbs/01e_opening.ipynb #74554a8b
 def _from_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
     "The image in sRGB, by its colour profile or, for CIELAB, by definition."
     given = io.BytesIO(profile) if profile else None
@@ -296,9 +312,7 @@ def _rgb(image: Image.Image, full_scale: FullScale | None, srgb: bool) -> Image.
     if image.mode.startswith(("I", "F")): image = _grey(image, full_scale)
     if image.mode in ("La", "RGBa"): image = image.convert("LA" if image.mode == "La" else "RGBA")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = _on_white(image.convert("RGBA"))
     if profile and image.mode in ("RGBA", "P"): image = image.convert("RGB")
     return _from_profile(image, profile) if profile or image.mode == "LAB" else image.convert("RGB")
 
