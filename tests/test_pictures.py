@@ -166,6 +166,22 @@ def test_floats(tmp_path):
         with pytest.raises(DataError, match="are no numbers"): open_image(stored_floats(np.where(X > .9, hole, X)))
 
 
+@pytest.mark.parametrize("high, word", [(.02, ".02"), (.0199, ".02"), (.0123, ".013"), (.005, ".005"), (1e-7, "1e-07")])
+def test_dark_floats_are_told_what_they_reach(high, word):
+    x = (X/X.max()*high).astype(np.float32)
+    with pytest.raises(DataError, match=f"full_scale=0?{word},"): open_image(Image.fromarray(x))
+    assert levels(Image.fromarray(x), full_scale=float(word)).max() >= 240
+
+
+def test_signed_bytes():
+    assert np.abs(levels(tiff((X*127).astype(np.int8), 8, 2)) - EIGHT).max() <= 3
+    plain = (X*255).astype(np.uint8)
+    assert np.array_equal(levels(tiff(plain, 8, 1))[..., 0], plain)
+    scan = (X*200 - 100).astype(np.int8)
+    with pytest.raises(DataError, match=r"full_scale=\(-\d+, \d+\)"): open_image(tiff(scan, 8, 2))
+    assert np.abs(levels(tiff(scan, 8, 2), full_scale=(-100, 100)) - EIGHT).max() <= 3
+
+
 def test_a_dim_picture_is_taken_with_a_warning(tmp_path):
     path = stored((X*16383).astype(np.uint16), tmp_path/"14.png")
     with pytest.warns(UserWarning, match="full_scale=16383"): assert levels(path).max() == 63

@@ -97,7 +97,7 @@ def _opened(source) -> Image.Image:
     _check_size(source.size)
     return source
 
-# %% ../nbs/01e_opening.ipynb #3e52b961
+# %% ../nbs/01e_opening.ipynb #c781f9e4
 FullScale = float | tuple[float, float]  # the value that is white; or the values that are black and white
 
 class _Range(NamedTuple):
@@ -108,11 +108,17 @@ class _Range(NamedTuple):
 
 _usual = (1, 255, 1023, 4095, 16383, 65535, 2**24 - 1, 2**31 - 1, 2**32 - 1)
 
+def _rounded_up(high: float) -> str:
+    "To two digits."
+    step = 10**(np.floor(np.log10(high)) - 1)
+    return f"{np.ceil(high/step - 1e-4)*step:.2g}"
+
 def _unscaled(high: float, low: float, why: str, offset: bool = False) -> DataError:
     "What is wrong, and the word that would do."
     white = None if offset else next((usual for usual in _usual if high <= usual*17/16), None)
     guess = f"{white}" if white and low >= 0 else f"({low:.6g}, {high:.6g})"
     if white == 255 and 1 < high <= 16: guess = f"{high:.3g}"  # light, of which a little is more than white
+    if white == 1 and 0 <= low < high < 15/16: guess = _rounded_up(high)
     words = f"data.opened(full_scale={guess})"
     if not guess.startswith("("): words = f"the setting full_scale={guess}, in Python also {words}"
     return DataError(f"{why}: say what is white in it, for instance by {words}.")
@@ -201,7 +207,12 @@ def _check_range(x: np.ndarray, scale: _Range) -> None:
         warnings.warn("images of more than 8 bits a pixel use less than a quarter of their range and come out dark; if "
                       "white is lower in them, say so, for instance full_scale=16383.", stacklevel=2)
 
-# %% ../nbs/01e_opening.ipynb #19945fa5
+# %% ../nbs/01e_opening.ipynb #37d95da0
+def _signed_bytes(image: Image.Image) -> bool:
+    "Pillow takes them for unsigned ones."
+    tags = getattr(image, "tag_v2", {})
+    return image.mode == "L" and tags.get(258, (0,))[0] == 8 and tags.get(339, (1,))[0] == 2
+
 def _values(image: Image.Image) -> np.ndarray:
     "What the pixels hold. Raises `DataError` for what is no number."
     x, tags = np.asarray(image), getattr(image, "tag_v2", {})
@@ -209,6 +220,7 @@ def _values(image: Image.Image) -> np.ndarray:
         if np.isfinite(x).all(): return x
         message = "has pixels that are no numbers (NaN or infinite): replace them in the file."
         raise DataError(message)
+    if _signed_bytes(image): return x.view(np.int8)
     unsigned = tags.get(258, (16,))[0] == 32 and tags.get(339, (1,))[0] == 1
     return x.view(np.uint32) if unsigned else x
 
@@ -296,7 +308,7 @@ def _on_white(image: Image.Image) -> Image.Image:
         raise DataError(message)
     return on_white
 
-# %% ../nbs/01e_opening.ipynb #74554a8b
+# %% ../nbs/01e_opening.ipynb #c71026de
 def _from_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
     "The image in sRGB, by its colour profile or, for CIELAB, by definition."
     given = io.BytesIO(profile) if profile else None
@@ -309,7 +321,7 @@ def _rgb(image: Image.Image, full_scale: FullScale | None, srgb: bool) -> Image.
     "Upright, on white, three channels of 8 bits."
     image = _upright(_decoded(image))
     profile = image.info.get("icc_profile") if srgb else None
-    if image.mode.startswith(("I", "F")): image = _grey(image, full_scale)
+    if image.mode.startswith(("I", "F")) or _signed_bytes(image): image = _grey(image, full_scale)
     if image.mode in ("La", "RGBa"): image = image.convert("LA" if image.mode == "La" else "RGBA")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = _on_white(image.convert("RGBA"))
