@@ -303,6 +303,23 @@ def red_and_green_swapped(profile):
     return profile.replace(b"rXYZ", b"tmp!").replace(b"gXYZ", b"rXYZ").replace(b"tmp!", b"gXYZ")
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
+def test_further_frames_are_warned_of(tmp_path, kind):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "lime")]
+    path, alone = tmp_path/"frames", tmp_path/"alone"
+    frames[0].save(path, kind, save_all=True, append_images=frames[1:])
+    frames[0].save(alone, "JPEG" if kind == "MPO" else kind)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        first = levels(path)
+    assert [str(one.message).startswith("of images of several frames") for one in said
+            if one.category is UserWarning] == [True]*(kind != "MPO")
+    assert np.abs(first - (255, 0, 0)).max() <= 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert np.abs(levels(alone) - first).max() <= 4
+
+
 # ---- notes
 
 def test_a_broken_note_does_not_refuse_a_picture():
