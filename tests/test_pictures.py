@@ -173,6 +173,17 @@ def test_dark_floats_are_told_what_they_reach(high, word):
     assert levels(Image.fromarray(x), full_scale=float(word)).max() >= 240
 
 
+def test_a_dead_pixel_among_floats():
+    for white in (1, 255, 300):
+        x = np.pad(X*white, 20, mode="edge").astype(np.float32)
+        x[3, 3] = 10_000
+        picture = Image.fromarray(x)
+        if white == 300:
+            with pytest.raises(DataError, match="full_scale=1023"): open_image(picture)
+        else:
+            assert np.array_equal(levels(picture), levels(picture, full_scale=white))
+
+
 def test_signed_bytes():
     assert np.abs(levels(tiff((X*127).astype(np.int8), 8, 2)) - EIGHT).max() <= 3
     plain = (X*255).astype(np.uint8)

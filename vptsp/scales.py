@@ -47,7 +47,7 @@ def _given_range(full_scale: FullScale) -> _Range:
         raise DataError(message)
     return _Range(black, white, True)
 
-# %% ../nbs/01da_scales.ipynb #475582f6
+# %% ../nbs/01da_scales.ipynb #57ff5f6f
 def _whole_range(image: Image.Image) -> _Range:
     "By the format of an image of whole numbers, without a look at them."
     tags = getattr(image, "tag_v2", {})
@@ -58,13 +58,6 @@ def _whole_range(image: Image.Image) -> _Range:
     said = said[0] if isinstance(said, tuple) else said
     if said in _usual and 1 < said <= white: return _Range(0, said, True)
     return _Range(0, white, bits not in (16, 32))
-
-def _float_range(x: np.ndarray) -> _Range:
-    "By the values: 0 to 1, a little more from sharpening, a few highlights above it; or 0 to 255."
-    low, high = float(x.min()), float(x.max())
-    if high <= 17/16 or (high <= 16 and np.quantile(x, .99) <= 17/16): return _Range(0, 1)
-    if 16 < high <= 255: return _Range(0, 255)
-    raise _unscaled(high, low, f"has floats from {low:.6g} to {high:.6g}, and 0 to 1 is usual")
 
 def _stray(far: np.ndarray, x: np.ndarray) -> bool:
     "Whether these pixels are dead ones, or a mark of one value, and no part of the picture."
@@ -93,7 +86,15 @@ def _span_of(x: np.ndarray, scale: _Range) -> tuple[float, float]:
     if _stray(above, x): high = x[~above].max().item()
     return low, high
 
-# %% ../nbs/01da_scales.ipynb #94ac02dd
+# %% ../nbs/01da_scales.ipynb #ca736001
+def _float_range(x: np.ndarray) -> _Range:
+    "By the values: 0 to 1, a little more from sharpening, a few highlights above it; or 0 to 255."
+    low, high = float(x.min()), float(x.max())
+    if high > 255 and _stray(far := x > 2*max(np.quantile(x, .99), 0), x): high = float(x[~far].max())
+    if high <= 17/16 or (high <= 16 and np.quantile(x, .99) <= 17/16): return _Range(0, 1)
+    if 16 < high <= 255: return _Range(0, 255)
+    raise _unscaled(high, low, f"has floats from {low:.6g} to {high:.6g}, and 0 to 1 is usual")
+
 def _check_range(x: np.ndarray, scale: _Range) -> None:
     "Raises `DataError` where the values do not fit the range, or all but vanish in it."
     low, high = x.min().item(), x.max().item()
