@@ -97,6 +97,59 @@ def test_the_sentence_names_the_word_that_does(tmp_path):
         with pytest.raises(DataError, match="cannot be scaled by full_scale"): open_image(path, full_scale=wrong)
 
 
+def test_a_few_stray_pixels_do_not_hide_the_scale(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, white, share in (("one.png", 4095, 0), ("marks.png", 300, .005), ("eight.png", 255, .002)):
+        x = (np.kron(rng.random((20, 20)), np.ones((5, 5)))*white).astype(np.uint16)
+        x[rng.random(x.shape) < share] = 65535
+        x[3, 4] = 65535
+        path = stored(x, tmp_path/name)
+        with pytest.raises(DataError, match=f"{name}.* a few stray pixels.* full_scale="): open_image(path)
+        assert levels(path, full_scale=white).max() == 255
+        with pytest.raises(DataError, match="full_scale="): open_image(stored(x.astype(np.int32), tmp_path/"32.tif"))
+    x = (np.kron(rng.random((20, 20)), np.ones((5, 5)))*16383).astype(np.uint16)
+    x[3, 4] = 65535
+    with pytest.warns(UserWarning, match="less than a quarter"): open_image(stored(x, tmp_path/"14.png"))
+
+
+@pytest.mark.parametrize("stray", [None, 0, 65535])
+def test_an_offset_does_not_make_one_grey(tmp_path, stray):
+    x = (X*500 + 30000).astype(np.uint16)
+    if stray is not None: x[4, 4] = stray
+    path = stored(x, tmp_path/"offset.png")
+    with pytest.raises(DataError, match=r"of one grey.*full_scale=\(300\d\d, 30[45]\d\d\)"): open_image(path)
+    assert levels(path, full_scale=(30000, 30500)).max() >= 254
+    with pytest.raises(DataError, match="of one grey"): open_image(Image.fromarray((.45 + X/100).astype(np.float32)))
+    with pytest.warns(UserWarning, match="nearly one grey"):
+        open_image(stored((X*2000 + 30000).astype(np.uint16), tmp_path/"low contrast.png"))
+
+
+def test_flat_pictures_are_taken(tmp_path):
+    paper = (65535 - X*800).astype(np.uint16)
+    with pytest.warns(UserWarning, match="nearly one grey"): levels(stored(paper, tmp_path/"paper.png"))
+    noise = (X*40).astype(np.uint16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for x in (np.full((9, 9), 30000, np.uint16), noise + 30000, (noise//40*5000 + 30000)[:1]):
+            assert np.array_equal(levels(stored(x.astype(np.uint16), tmp_path/"flat.png"))[..., 0], x//256)
+        assert np.ptp(levels(Image.fromarray((.5 + noise/1e9).astype(np.float32)))) == 0
+        assert as_eight_bits(Image.fromarray((X*65535).astype(np.uint16)))
+
+
+def test_sparse_pictures_are_no_dark_ones(tmp_path):
+    rng = np.random.default_rng(0)
+    lines, noise = np.zeros((100, 100), np.uint16), rng.integers(0, 20, (100, 100)).astype(np.uint16)
+    lines[50, :60] = noise[50, :60] = 65535
+    stars = rng.integers(0, 1000, (100, 100)).astype(np.uint16)
+    stars.flat[::200] = rng.integers(5000, 65535, 50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, x in (("lines.png", lines), ("noise.png", noise)):
+            assert np.array_equal(levels(stored(x, tmp_path/name))[..., 0], x//256)
+    with pytest.warns(UserWarning, match="come out dark"):
+        assert np.array_equal(levels(stored(stars, tmp_path/"stars.png"))[..., 0], stars//256)
+
+
 def test_values_below_zero_need_black_and_white():
     scan = (X*4000 - 1000).astype(np.int16)
     with pytest.raises(DataError, match=r"full_scale=\(-\d+, \d+\)"): open_image(tiff(scan, 16, 2))
@@ -113,6 +166,33 @@ def test_floats(tmp_path):
         with pytest.raises(DataError, match="are no numbers"): open_image(stored_floats(np.where(X > .9, hole, X)))
 
 
+@pytest.mark.parametrize("high, word", [(.02, ".02"), (.0199, ".02"), (.0123, ".013"), (.005, ".005"), (1e-7, "1e-07")])
+def test_dark_floats_are_told_what_they_reach(high, word):
+    x = (X/X.max()*high).astype(np.float32)
+    with pytest.raises(DataError, match=f"full_scale=0?{word},"): open_image(Image.fromarray(x))
+    assert levels(Image.fromarray(x), full_scale=float(word)).max() >= 240
+
+
+def test_a_dead_pixel_among_floats():
+    for white in (1, 255, 300):
+        x = np.pad(X*white, 20, mode="edge").astype(np.float32)
+        x[3, 3] = 10_000
+        picture = Image.fromarray(x)
+        if white == 300:
+            with pytest.raises(DataError, match="full_scale=1023"): open_image(picture)
+        else:
+            assert np.array_equal(levels(picture), levels(picture, full_scale=white))
+
+
+def test_signed_bytes():
+    assert np.abs(levels(tiff((X*127).astype(np.int8), 8, 2)) - EIGHT).max() <= 3
+    plain = (X*255).astype(np.uint8)
+    assert np.array_equal(levels(tiff(plain, 8, 1))[..., 0], plain)
+    scan = (X*200 - 100).astype(np.int8)
+    with pytest.raises(DataError, match=r"full_scale=\(-\d+, \d+\)"): open_image(tiff(scan, 8, 2))
+    assert np.abs(levels(tiff(scan, 8, 2), full_scale=(-100, 100)) - EIGHT).max() <= 3
+
+
 def test_a_dim_picture_is_taken_with_a_warning(tmp_path):
     path = stored((X*16383).astype(np.uint16), tmp_path/"14.png")
     with pytest.warns(UserWarning, match="full_scale=16383"): assert levels(path).max() == 63
@@ -120,6 +200,17 @@ def test_a_dim_picture_is_taken_with_a_warning(tmp_path):
         warnings.simplefilter("error")
         assert as_eight_bits(path, full_scale=16383)
         assert levels(stored(np.full((9, 9), 300, np.uint16), tmp_path/"one value.png")).max() == 1
+
+
+def deep_tiff(x):
+    "A TIFF of 16 bits a channel, which Pillow does not write."
+    n, at = x.shape[2], 8 + 2 + 12*10 + 4
+    tags = [(256, x.shape[1]), (257, x.shape[0]), (258, at), (259, 1), (262, 2), (273, at + 4*n), (277, n),
+            (278, x.shape[0]), (279, x.nbytes), (339, at + 2*n)]
+    entries = [struct.pack("<HHII", tag, 3 if tag in (258, 339) else 4, n if tag in (258, 339) else 1, value)
+               for tag, value in tags]
+    shorts = struct.pack(f"<{2*n}H", *[16]*n, *[1]*n)
+    return io.BytesIO(b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + bytes(4) + shorts + x.tobytes())
 
 
 def deep_png(x):
@@ -140,6 +231,20 @@ def test_colours_of_sixteen_bits():
     assert levels(deep_png((colours*0).astype(np.uint16))).max() == 0
 
 
+@pytest.mark.parametrize("kind", [deep_png, deep_tiff])
+def test_colours_of_sixteen_bits_that_hold_eight(tmp_path, kind):
+    colours = np.repeat(X[..., None], 3, 2)
+    assert as_eight_bits(kind((colours*65535).astype(np.uint16)))
+    for low in (0, 256):                                              # all one value once they are cut to 8 bits
+        path = tmp_path/f"{low}.image"
+        path.write_bytes(kind((colours*255 + low).astype(np.uint16)).getvalue())
+        for source in (path, io.BytesIO(path.read_bytes())):
+            with pytest.raises(DataError, match="16 bits a channel and uses only the lower ones"): open_image(source)
+    with pytest.warns(UserWarning, match="nearly one colour"): levels(kind((colours*500 + 30000).astype(np.uint16)))
+    for black in (0, 200): assert levels(kind(np.full((9, 9, 3), black, np.uint16))).max() == 0
+    assert levels(Image.new("RGB", (9, 9))).max() == 0
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "LA", "HSV"])
 def test_eight_bits_are_what_pillow_makes_of_them(mode):
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)).convert(mode)
@@ -153,6 +258,31 @@ def test_lab_and_premultiplied_alpha():
     inks = ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB")
     assert np.abs(levels(inks) - (200, 30, 60)).max() <= 2
     assert (levels(image.convert("RGBA").convert("RGBa")) == (200, 30, 60)).all()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_white_does_not_swallow_a_picture(tmp_path, mode):
+    shape, white = Image.fromarray((X*255).astype(np.uint8)), Image.new(mode[:-1], (32, 32), "white")
+    drawing = white.convert(mode)
+    drawing.putalpha(shape)
+    drawing.save(tmp_path/"drawing.png")
+    with pytest.raises(DataError, match="g.png' is all of one colour on white"): open_image(tmp_path/"drawing.png")
+    photo = shape.convert(mode)
+    photo.putalpha(Image.new("L", (32, 32), 0))
+    with pytest.warns(UserWarning, match="transparent throughout"): assert (levels(photo) == EIGHT).all()
+    photo.putalpha(Image.fromarray((X > .5).astype(np.uint8)))       # 0 and 1 where 0 and 255 are meant
+    with pytest.raises(DataError, match="of one colour on white"): open_image(photo)
+
+
+def test_transparency_as_before():
+    rng = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for x in (rng.integers(0, 256, (16, 16, 4)), np.full((16, 16, 4), (255, 0, 0, 0)),
+                  np.full((16, 16, 4), 255), np.full((16, 16, 4), (255, 255, 255, 9)), [[[0, 0, 0, 0], [0]*3 + [255]]]):
+            image = Image.fromarray(np.array(x, np.uint8))
+            white = Image.new("RGBA", image.size, "white")
+            assert np.array_equal(levels(image), np.asarray(Image.alpha_composite(white, image).convert("RGB")))
 
 
 def test_a_set_is_opened_as_it_is_told_to(tmp_path):
@@ -182,6 +312,23 @@ def test_colour_profiles_are_followed_where_asked(tmp_path):
 def red_and_green_swapped(profile):
     "An sRGB profile whose first channel is green."
     return profile.replace(b"rXYZ", b"tmp!").replace(b"gXYZ", b"rXYZ").replace(b"tmp!", b"gXYZ")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
+def test_further_frames_are_warned_of(tmp_path, kind):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "lime")]
+    path, alone = tmp_path/"frames", tmp_path/"alone"
+    frames[0].save(path, kind, save_all=True, append_images=frames[1:])
+    frames[0].save(alone, "JPEG" if kind == "MPO" else kind)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        first = levels(path)
+    assert [str(one.message).startswith("of images of several frames") for one in said
+            if one.category is UserWarning] == [True]*(kind != "MPO")
+    assert np.abs(first - (255, 0, 0)).max() <= 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert np.abs(levels(alone) - first).max() <= 4
 
 
 # ---- notes
