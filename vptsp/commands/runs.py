@@ -179,6 +179,13 @@ def _refuse_trained_classes(model: "Model", data: "RetrievalData") -> None:
     say(f"{len(trained):,} of {len(data.query.classes):,} test classes, {printable(min(trained), 60)!r} for one, are "
         "classes that this model was trained on: these figures are not of unseen classes.")
 
+def _note_other_images(args: Namespace, model: "Model", data: "RetrievalData") -> None:
+    "Says so where a run is measured on its data set by name, but was trained on other images."
+    if args.data or args.dataset or model.cfg.holdout: return
+    known = kept_metrics(args.run).get("data sha256")
+    if known and known != data.sha256:
+        say(f"these are not the images that {args.run!r} was trained on: give its own with --data.")
+
 def _rules(args: Namespace, data: "RetrievalData") -> tuple[_Rules, str]:
     "What --exclude leaves out, and the sentence that says so."
     from vptsp.runs import excluded
@@ -200,6 +207,7 @@ def _evaluate(args: Namespace) -> None:
     model = model_of(args)
     data = read_data(args.dataset or model.cfg.dataset, args)
     data = data.opened(model.cfg.full_scale or None, model.cfg.srgb or None)        # as in training
+    _note_other_images(args, model, data)
     _refuse_trained_classes(model, data)
     rules, said = _rules(args, data)
     found, (queries, labels) = _measured(model.embed, model, data, rules, "embedding")
