@@ -58,6 +58,11 @@ WRONG = {
     "train emojy --out r": "did you mean 'emoji'?",
     "train emoji --data {d} --out r": "vptsp train folder --data {d} --out DIR",
     "train cub200_small --data {d} --out r": "vptsp train folder --data {d} --out DIR",
+    "train emoji --data {d}/t.csv --out r": "vptsp train folder --data {d}/t.csv --out DIR",
+    "train cub200_small --data {d}/t.csv --split .5 --out r": "vptsp train folder --data {d}/t.csv --out DIR",
+    "train emoji --data {d}/t.csv dataset=sop --out r": "vptsp train folder --data {d}/t.csv --out DIR",
+    "train emoji --data {d}/t.csv dataset=mine --out r": "vptsp train folder --data FOLDER_OR_TABLE --out DIR",
+    "data check emoji --data {d}/t.csv": "vptsp data check folder --data {d}/t.csv",
     "train folder --out r": "give it with --data",
     "train folder {d}/sub --out r": "--data {d}/sub",
     "train {d} --out r": "vptsp train folder --data {d}",
@@ -125,8 +130,25 @@ def test_a_wrong_word_is_answered_with_the_right_one(words, tmp_path, monkeypatc
     data = tmp_path/"data"
     (data/"sub").mkdir(parents=True)
     (data/"x.zip").touch()
+    (data/"t.csv").write_text("path,label\na.png,a\nb.png,b\n")
     assert WRONG[words].format(d=data) in answer(*words.format(d=data).split())
     assert not (tmp_path/"r").exists()
+
+@pytest.mark.parametrize("words, name", [
+    (["train", "emoji", "--out", "r", "--backbone", ""], "--backbone"), (["train", "emoji", "--out="], "--out"),
+    (["train", "emoji", "--out", " "], "--out"), (["train", "", "--out", "r"], "PRESET_OR_YAML"),
+    (["train", "emoji", "--out", "r", "--weights", ""], "--weights"), (["demo", "--backbone="], "--backbone"),
+    (["train", "folder", "--data", "", "--out", "r"], "--data"), (["train", "emoji", "--method", "", "--out", "r"],
+                                                                 "--method"),
+    (["train", "folder", "--data", "d", "--split=", "--out", "r"], "--split"), (["evaluate", ""], "DIR"),
+    (["evaluate", "r", "--dataset", ""], "--dataset"), (["index", "r", "", "--out", "g"], "IMAGES"),
+    (["index", "r", "d", "--out", "g", "--exclude", ""], "--exclude"), (["search", "g", ""], "IMAGE"),
+    (["explore", "r", "--out", ""], "--out"), (["data", "check", "emoji", "--out="], "--out"),
+    (["report", ""], "RUN"), (["update", "g", ""], "IMAGES")])
+def test_an_empty_variable_of_the_shell(words, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert answer(*words).startswith(f"vptsp: {name} is empty")
+    assert not [*tmp_path.iterdir()]
 
 def test_the_preset_may_stand_behind():
     code, out, _ = shell("settings", "lr=0.25", "emoji")
@@ -406,6 +428,19 @@ def test_evaluate_by_a_column_of_a_data_set(run):
     about = json.loads(shell("evaluate", run, "--dataset", "emoji", "--exclude", "vendor", "--json")[1])
     plain = json.loads(shell("evaluate", run, "--dataset", "emoji", "--json")[1])
     assert about["R@1"] != plain["R@1"] and about["frozen"] != plain["frozen"] and "left out" not in plain
+
+def test_a_table_is_no_data_set_of_a_name(run, table):
+    line = answer("evaluate", run, "--dataset", "emoji", "--data", table)
+    assert f"--dataset folder --data {table}" in line
+
+def test_evaluate_says_where_images_are_others(run, monkeypatch):
+    def trained_in_python(args):
+        model = inputs.model_of(args)
+        model.cfg = model.cfg.replace(dataset="emoji")
+        return model
+    monkeypatch.setattr(runs, "model_of", trained_in_python)
+    assert "these are not the images" in shell("evaluate", run, "--no-frozen")[2]
+    assert "these are not the images" not in shell("evaluate", run, "--no-frozen", "--dataset", "emoji")[2]
 
 def test_columns_that_are_not_there(run, photos, table):
     assert "t.csv has no column 'cam'; it has 'path', 'label', 'camera'." in answer(
