@@ -18,6 +18,7 @@ from vptsp.commands.options import (
     add_method,
     add_weights,
     add_workers,
+    at_least,
     begin,
     check_folder,
 )
@@ -78,7 +79,7 @@ def add_demo(commands: Commands) -> None:
     c.add_argument("--out", default="demo", metavar="DIR")
     c.add_argument("--backbone", metavar="NAME", help="any timm vision transformer in place of the bundled one")
     add_weights(c)
-    c.add_argument("--epochs", type=int)
+    c.add_argument("--epochs", type=at_least(0))
     c.add_argument("--seed", type=int)
 
 # %% ../../nbs/39_commands.runs.ipynb #6de828d4
@@ -98,9 +99,6 @@ def _cfg(args: Namespace) -> Config:
 
 def _more(args: Namespace) -> dict[str, int]:
     if args.more_epochs is None: return {}
-    if args.more_epochs < 1:
-        message = f"--more-epochs {args.more_epochs}: at least one."
-        raise Mistake(message)
     if not (Path(args.out)/"metrics.json").is_file():
         message = (f"--more-epochs is for a finished run; in {args.out!r} there is none. "
                    "A stopped one goes on without it.")
@@ -136,7 +134,7 @@ def add_train(commands: Commands) -> None:
     c.add_argument("--backbone", metavar="NAME", help="a timm vision transformer, or bundled for the small one here; "
                    "sizes follow it")
     add_weights(c, start=True)
-    c.add_argument("--more-epochs", type=int, metavar="N", help="train a finished run for N more epochs")
+    c.add_argument("--more-epochs", type=at_least(1), metavar="N", help="train a finished run for N more epochs")
 
 # %% ../../nbs/39_commands.runs.ipynb #6d35eb3b
 _Rules = dict[str, Any]   # which images are not compared
