@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from safetensors.torch import save_file
 from vptsp.benchmarks import load_emoji
 from vptsp.cli import main
 from vptsp.commands import inputs, runs, settings
-from vptsp.commands.words import in_words, is_mistake, one_line
+from vptsp.commands.words import Mistake, in_words, is_mistake, one_line
 from vptsp.config import Config, presets
 from vptsp.retrieval import Gallery
 
@@ -163,6 +164,36 @@ def test_an_empty_variable_of_the_shell(words, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert answer(*words).startswith(f"vptsp: {name} is empty")
     assert not [*tmp_path.iterdir()]
+
+@pytest.mark.parametrize("line, says", [
+    ("learning_rate: 0.1", "did you mean lr?"), ("Lr: 0.1", "did you mean lr?"), ("LR: 0.1", "did you mean lr?"),
+    ("bs: 8", "did you mean batch_size?"), ("data: photos", "an option of the command, --data."),
+    ("weights: w.pth", "an option of the command, --weights."), ("out: r", "an option of the command, --out."),
+    ("output_dir: r", "an option of the command, --out."), ("device: cpu", "CUDA_VISIBLE_DEVICES"),
+    ("zzqx: 1", "there is no setting 'zzqx'")])
+def test_a_settings_file_with_names_of_another_habit(tmp_path, line, says):
+    (tmp_path/"s.yaml").write_text(f"dataset: folder\n{line}\n")
+    for words in (["train", tmp_path/"s.yaml", "--out", tmp_path/"r"], ["settings", tmp_path/"s.yaml"]):
+        assert says in answer(*words)
+
+@pytest.mark.parametrize("words, says", [
+    (["lr=", "epochs=3"], "'lr=' has no value"), (["lr="], "'lr=' has no value: lr=VALUE"),
+    (["Lr="], "has no value: lr=VALUE"),
+    (["lr=0.1", "lr=0.2"], "lr is given twice, 0.1 and 0.2"), (["lr=0.1", "epochs=3", "lr=1e-3"], "lr is given twice"),
+    (["seed=1", "--seed", "2"], "seed is given twice, 1 and --seed 2")])
+def test_a_setting_without_a_value_and_one_of_two(tmp_path, words, says):
+    if "--seed" in words: assert says in answer_of_config(seed=2, change=words[:1])
+    else: assert says in answer("train", "emoji", *words, "--out", tmp_path/"r")
+
+def answer_of_config(**given):
+    with pytest.raises(Mistake) as found: settings.config_of(Namespace(settings="emoji", **given))
+    return str(found.value)
+
+def test_blanks_within_one_word():
+    for word in ("epochs = 3", " epochs=3", "epochs =3", "epochs= 3 "):
+        code, out, err = shell("settings", "emoji", word)
+        assert code == 0 and "* epochs=3 " in out, err
+    assert shell("settings", "emoji", "lr=0.1", "lr=0.1")[0] == 0
 
 def test_the_preset_may_stand_behind():
     code, out, _ = shell("settings", "lr=0.25", "emoji")
