@@ -212,3 +212,7 @@ def __getattr__(name: str) -> object:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     return getattr(import_module(f"vptsp.commands.{_homes[name]}"), _new_names.get(name, name))
+
+# %% ../nbs/40_cli.ipynb #5c0d71ab
+#| eval: false
+if __name__ == "__main__": sys.exit(main())
