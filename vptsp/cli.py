@@ -36,7 +36,11 @@ class _Interrupts:
         for number, handler in self.before.items(): signal.signal(number, handler)
         sys.unraisablehook = self.hook
 
-    def begin(self) -> None: self.at_work = True
+    def begin(self) -> None:
+        self.at_work = True
+        if not self.whole or self.command not in ("train", "demo"): return
+        from vptsp.process import keep_memory
+        keep_memory()                  # steps are faster on a CPU
 
     def hear(self, number: int, _frame: object) -> None:
         if os.getpid() != self.process:                       # a process that decodes images: its parent ends it
