@@ -683,3 +683,34 @@ def test_a_very_deep_folder(tmp_path):
     finally:
         os.chdir(here)
         subprocess.run(["rm", "-rf", tmp_path/"ant"], check=True)   # shutil cannot
+
+
+# Suffixes that say nothing
+
+@pytest.mark.parametrize("suffix", [".dat", ".bin", ".data", ".img", ".download", ".DAT"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_a_picture_by_its_first_bytes(tmp_path, suffix, kind):
+    for at, name in enumerate(("ant", "bee", "cat", "dog")):
+        (tmp_path/name).mkdir()
+        Image.new("RGB", (4, 4), (at, 9, 9)).save(tmp_path/name/f"photo{suffix}", kind)
+    with said() as texts: data = from_folder(tmp_path)
+    assert len(data.train) == len(data.query) == 2 and not texts and not data.passed_over
+
+def test_what_is_no_picture_under_such_a_suffix(tmp_path):
+    put(tmp_path, "ant", "bee")
+    for at, begin in enumerate((b"", b"0 0.5 0.5 1 1", b"BM is how this note begins", b"RIFF....WAVEfmt ", b"\0"*3073)):
+        for suffix in ("dat", "bin", "txt"): (tmp_path/"ant"/f"note{at}.{suffix}").write_bytes(begin)
+    with said() as texts: data = from_folder(tmp_path)
+    assert len(data.train) == 2 and len(data.passed_over) == 15 and data.passed_over.loss == 0 and not texts
+
+def test_a_picture_called_a_text_is_told_of(tmp_path):
+    put(tmp_path, "ant", "bee")
+    Image.new("RGB", (4, 4)).save(tmp_path/"ant"/"photo.txt", "PNG")
+    with said() as texts: data = from_folder(tmp_path)
+    assert data.passed_over.loss == 1 and ".txt: begins like a picture" in texts[0]
+
+def test_arrays_may_be_missed(tmp_path):
+    put(tmp_path, "ant", "bee")
+    (tmp_path/"ant"/"x.npy").write_bytes(b"\x93NUMPY")
+    with said() as texts: data = from_folder(tmp_path)
+    assert data.passed_over.loss == 1 and ".npy: an array of numbers" in texts[0]
