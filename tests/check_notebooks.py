@@ -105,6 +105,11 @@ def flag(cell):
     return found and found[1]
 
 
+def never(cell):
+    "Whether a cell is for the module alone."
+    return cell["cell_type"] == "code" and bool(re.search(r"^#\| *eval: *false", "".join(cell["source"]), re.M))
+
+
 def run_all():
     "Run every notebook in two processes."
     for p in notebooks():
@@ -134,7 +139,7 @@ def executed(path, slow):
     import nbformat
     from nbclient import NotebookClient
     nb = nbformat.read(path, 4)
-    kept = [c for c in nb.cells if flag(c) and not (slow and flag(c) == "slow")]
+    kept = [c for c in nb.cells if never(c) or (flag(c) and not (slow and flag(c) == "slow"))]
     for c in kept: c.cell_type = "raw"
     where = {"metadata": {"path": str(path.parent)}}
     NotebookClient(nb, timeout=None, kernel_name="python3", resources=where).execute()

@@ -257,3 +257,24 @@ def test_an_installed_package_brings_data_backbone_presets_and_pages(tmp_path):
     out = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert out.returncode == 0 and int(out.stdout) == 3098, out.stderr
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_python_m_is_the_command():
+    words = [sys.executable, "-m", "vptsp.cli", "settings", "emojy"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "did you mean 'emoji'?" in done.stderr
+    done = subprocess.run([sys.executable, "-m", "vptsp.cli", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("vptsp ")
+
+
+@pytest.mark.parametrize("whole, command, asked", [(True, "train", 1), (True, "demo", 1), (True, "evaluate", 0),
+                                                   (False, "train", 0)])
+def test_memory_is_kept_by_a_process_of_our_own(monkeypatch, whole, command, asked):
+    from vptsp import process
+    from vptsp.cli import _Interrupts
+    calls = []
+    monkeypatch.setattr(process, "keep_memory", lambda: calls.append(1))
+    interrupts = _Interrupts(whole)
+    interrupts.command = command
+    interrupts.begin()
+    assert len(calls) == asked

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from safetensors.torch import save_file
 from vptsp.benchmarks import load_emoji
 from vptsp.cli import main
 from vptsp.commands import inputs, runs, settings
-from vptsp.commands.words import in_words, is_mistake, one_line
+from vptsp.commands.words import Mistake, in_words, is_mistake, one_line
 from vptsp.config import Config, presets
 from vptsp.retrieval import Gallery
 
@@ -58,6 +59,11 @@ WRONG = {
     "train emojy --out r": "did you mean 'emoji'?",
     "train emoji --data {d} --out r": "vptsp train folder --data {d} --out DIR",
     "train cub200_small --data {d} --out r": "vptsp train folder --data {d} --out DIR",
+    "train emoji --data {d}/t.csv --out r": "vptsp train folder --data {d}/t.csv --out DIR",
+    "train cub200_small --data {d}/t.csv --split .5 --out r": "vptsp train folder --data {d}/t.csv --out DIR",
+    "train emoji --data {d}/t.csv dataset=sop --out r": "vptsp train folder --data {d}/t.csv --out DIR",
+    "train emoji --data {d}/t.csv dataset=mine --out r": "vptsp train folder --data FOLDER_OR_TABLE --out DIR",
+    "data check emoji --data {d}/t.csv": "vptsp data check folder --data {d}/t.csv",
     "train folder --out r": "give it with --data",
     "train folder {d}/sub --out r": "--data {d}/sub",
     "train {d} --out r": "vptsp train folder --data {d}",
@@ -107,6 +113,20 @@ WRONG = {
     "evaluate {d}": "there is no model in",
     "report {d}": "there is no finished run",
     "explore {d}": "neither a finished run",
+    "report {d}/typo": "there is no finished run in",
+    "explore {d}/typo": "neither a finished run",
+    "report {d}/no/run --out {d}/page.html": "there is no finished run in",
+    "explore {d} --most 0": "--most: 0: this is 4 or more",
+    "explore {d} --most -1": "--most: -1: this is 4 or more",
+    "params emoji --classes -5": "--classes: -5: this is 1 or more",
+    "params emoji --classes 0": "--classes: 0: this is 1 or more",
+    "data check emoji --full-scale -1": "--full-scale: -1: this is 0 or more",
+    "data check emoji --full-scale nan": "--full-scale: nan: this is 0 or more",
+    "data check emoji --full-scale inf": "--full-scale: inf: this is 0 or more",
+    "data check folder --data {d} --depth 0": "--depth: 0: this is 1 or more",
+    "evaluate {d} --workers -1": "--workers: -1: this is 0 or more",
+    "demo --epochs -1": "--epochs: -1: this is 0 or more",
+    "train emoji --more-epochs 0 --out r": "--more-epochs: 0: this is 1 or more",
     "index {d} {d}": "where to?",
     "update {d}": "there is no gallery in",
     "search {d} {d} --excude x": "did you mean --exclude?",
@@ -125,8 +145,55 @@ def test_a_wrong_word_is_answered_with_the_right_one(words, tmp_path, monkeypatc
     data = tmp_path/"data"
     (data/"sub").mkdir(parents=True)
     (data/"x.zip").touch()
+    (data/"t.csv").write_text("path,label\na.png,a\nb.png,b\n")
     assert WRONG[words].format(d=data) in answer(*words.format(d=data).split())
     assert not (tmp_path/"r").exists()
+
+@pytest.mark.parametrize("words, name", [
+    (["train", "emoji", "--out", "r", "--backbone", ""], "--backbone"), (["train", "emoji", "--out="], "--out"),
+    (["train", "emoji", "--out", " "], "--out"), (["train", "", "--out", "r"], "PRESET_OR_YAML"),
+    (["train", "emoji", "--out", "r", "--weights", ""], "--weights"), (["demo", "--backbone="], "--backbone"),
+    (["train", "folder", "--data", "", "--out", "r"], "--data"), (["train", "emoji", "--method", "", "--out", "r"],
+                                                                 "--method"),
+    (["train", "folder", "--data", "d", "--split=", "--out", "r"], "--split"), (["evaluate", ""], "DIR"),
+    (["evaluate", "r", "--dataset", ""], "--dataset"), (["index", "r", "", "--out", "g"], "IMAGES"),
+    (["index", "r", "d", "--out", "g", "--exclude", ""], "--exclude"), (["search", "g", ""], "IMAGE"),
+    (["explore", "r", "--out", ""], "--out"), (["data", "check", "emoji", "--out="], "--out"),
+    (["report", ""], "RUN"), (["update", "g", ""], "IMAGES")])
+def test_an_empty_variable_of_the_shell(words, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert answer(*words).startswith(f"vptsp: {name} is empty")
+    assert not [*tmp_path.iterdir()]
+
+@pytest.mark.parametrize("line, says", [
+    ("learning_rate: 0.1", "did you mean lr?"), ("Lr: 0.1", "did you mean lr?"), ("LR: 0.1", "did you mean lr?"),
+    ("bs: 8", "did you mean batch_size?"), ("data: photos", "an option of the command, --data."),
+    ("weights: w.pth", "an option of the command, --weights."), ("out: r", "an option of the command, --out."),
+    ("output_dir: r", "an option of the command, --out."), ("device: cpu", "CUDA_VISIBLE_DEVICES"),
+    ("zzqx: 1", "there is no setting 'zzqx'")])
+def test_a_settings_file_with_names_of_another_habit(tmp_path, line, says):
+    (tmp_path/"s.yaml").write_text(f"dataset: folder\n{line}\n")
+    for words in (["train", tmp_path/"s.yaml", "--out", tmp_path/"r"], ["settings", tmp_path/"s.yaml"]):
+        assert says in answer(*words)
+
+@pytest.mark.parametrize("words, says", [
+    (["lr=", "epochs=3"], "'lr=' has no value"), (["lr="], "'lr=' has no value: lr=VALUE"),
+    (["Lr="], "has no value: lr=VALUE"),
+    (["lr=0.1", "lr=0.2"], "lr is given twice, 0.1 and 0.2"), (["lr=0.1", "epochs=3", "lr=1e-3"], "lr is given twice"),
+    (["seed=1", "--seed", "2"], "seed is given twice, 1 and --seed 2")])
+def test_a_setting_without_a_value_and_one_of_two(tmp_path, words, says):
+    if "--seed" in words: assert says in answer_of_config(seed=2, change=words[:1])
+    else: assert says in answer("train", "emoji", *words, "--out", tmp_path/"r")
+
+def answer_of_config(**given):
+    with pytest.raises(Mistake) as found: settings.config_of(Namespace(settings="emoji", **given))
+    return str(found.value)
+
+def test_blanks_within_one_word():
+    for word in ("epochs = 3", " epochs=3", "epochs =3", "epochs= 3 "):
+        code, out, err = shell("settings", "emoji", word)
+        assert code == 0 and "* epochs=3 " in out, err
+    assert shell("settings", "emoji", "lr=0.1", "lr=0.1")[0] == 0
 
 def test_the_preset_may_stand_behind():
     code, out, _ = shell("settings", "lr=0.25", "emoji")
@@ -406,6 +473,19 @@ def test_evaluate_by_a_column_of_a_data_set(run):
     about = json.loads(shell("evaluate", run, "--dataset", "emoji", "--exclude", "vendor", "--json")[1])
     plain = json.loads(shell("evaluate", run, "--dataset", "emoji", "--json")[1])
     assert about["R@1"] != plain["R@1"] and about["frozen"] != plain["frozen"] and "left out" not in plain
+
+def test_a_table_is_no_data_set_of_a_name(run, table):
+    line = answer("evaluate", run, "--dataset", "emoji", "--data", table)
+    assert f"--dataset folder --data {table}" in line
+
+def test_evaluate_says_where_images_are_others(run, monkeypatch):
+    def trained_in_python(args):
+        model = inputs.model_of(args)
+        model.cfg = model.cfg.replace(dataset="emoji")
+        return model
+    monkeypatch.setattr(runs, "model_of", trained_in_python)
+    assert "these are not the images" in shell("evaluate", run, "--no-frozen")[2]
+    assert "these are not the images" not in shell("evaluate", run, "--no-frozen", "--dataset", "emoji")[2]
 
 def test_columns_that_are_not_there(run, photos, table):
     assert "t.csv has no column 'cam'; it has 'path', 'label', 'camera'." in answer(

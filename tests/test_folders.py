@@ -53,6 +53,36 @@ TEST = ["test", "Test", "TESTING", "tst", "testset", "test_set", "Test Data", "t
         "cars_test"]
 
 
+@pytest.mark.parametrize("train, test", [
+    ("Trainingsdaten", "Testdaten"), ("Trainingsbilder", "Validierungsdaten"), ("Lerndaten", "Prüfdaten"),
+    ("训练集", "测试集"), ("训练数据", "测试数据"), ("訓練集", "測試集"),
+    ("训练图片", "验证集"), ("训练数据集", "测试数据集"),
+    ("データ訓練", "テストデータ"), ("学習用データ", "検証用データ"), ("学習用", "評価用"), ("訓練画像", "テスト画像"),
+    ("トレーニングデータ", "テストデータセット"), ("훈련데이터", "테스트데이터"), ("обучающая", "тестовая"),
+    ("entraînement", "test"), ("jeu_d_apprentissage", "jeu_de_test"), ("donnees_entrainement", "donnees_test"),
+    ("datos_de_entrenamiento", "datos_de_prueba"), ("entrenamiento", "validación"), ("treino", "validação")])
+def test_words_of_other_languages(tmp_path, train, test):
+    for form in ("NFC", "NFD"):
+        names = [unicodedata.normalize(form, name) for name in (train, test)]
+        root = tmp_path/form
+        put(root, f"{names[0]}/ant", f"{names[0]}/bee", f"{names[1]}/cat")
+        assert sides(quiet(root)) == {"train": ["ant", "bee"], "query": ["cat"]}
+
+def test_class_folders_that_are_all_called_like_sides(tmp_path):
+    put(tmp_path, "train_cat", "train_owl", "test_ant", "test_dog")
+    with pytest.raises(DataError, match="sides of a split, or classes.*depth=1"): from_folder(tmp_path)
+    data = quiet(tmp_path, depth=1, split=["test_ant", "test_dog"])
+    assert sides(data) == {"train": ["train_cat", "train_owl"], "query": ["test_ant", "test_dog"]}
+    put(tmp_path, "zebra")
+    assert len(quiet(tmp_path).train.classes) == 2     # beside another they are names of classes
+
+@pytest.mark.parametrize("name", ["testarossa", "trainspotting", "コンテスト", "テストステロン", "protest"])
+def test_a_word_inside_another_is_no_side(tmp_path, name):
+    put(tmp_path, name, "train_station", "zebra", "cat")
+    with said() as texts: data = from_folder(tmp_path)
+    assert sorted([*data.train.classes, *data.query.classes]) == sorted([name, "train_station", "zebra", "cat"])
+    assert not texts
+
 @pytest.mark.parametrize("train", TRAIN)
 @pytest.mark.parametrize("test", ["test", "Validation"])
 def test_words_for_training(tmp_path, train, test):
@@ -653,3 +683,34 @@ def test_a_very_deep_folder(tmp_path):
     finally:
         os.chdir(here)
         subprocess.run(["rm", "-rf", tmp_path/"ant"], check=True)   # shutil cannot
+
+
+# Suffixes that say nothing
+
+@pytest.mark.parametrize("suffix", [".dat", ".bin", ".data", ".img", ".download", ".DAT"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_a_picture_by_its_first_bytes(tmp_path, suffix, kind):
+    for at, name in enumerate(("ant", "bee", "cat", "dog")):
+        (tmp_path/name).mkdir()
+        Image.new("RGB", (4, 4), (at, 9, 9)).save(tmp_path/name/f"photo{suffix}", kind)
+    with said() as texts: data = from_folder(tmp_path)
+    assert len(data.train) == len(data.query) == 2 and not texts and not data.passed_over
+
+def test_what_is_no_picture_under_such_a_suffix(tmp_path):
+    put(tmp_path, "ant", "bee")
+    for at, begin in enumerate((b"", b"0 0.5 0.5 1 1", b"BM is how this note begins", b"RIFF....WAVEfmt ", b"\0"*3073)):
+        for suffix in ("dat", "bin", "txt"): (tmp_path/"ant"/f"note{at}.{suffix}").write_bytes(begin)
+    with said() as texts: data = from_folder(tmp_path)
+    assert len(data.train) == 2 and len(data.passed_over) == 15 and data.passed_over.loss == 0 and not texts
+
+def test_a_picture_called_a_text_is_told_of(tmp_path):
+    put(tmp_path, "ant", "bee")
+    Image.new("RGB", (4, 4)).save(tmp_path/"ant"/"photo.txt", "PNG")
+    with said() as texts: data = from_folder(tmp_path)
+    assert data.passed_over.loss == 1 and ".txt: begins like a picture" in texts[0]
+
+def test_arrays_may_be_missed(tmp_path):
+    put(tmp_path, "ant", "bee")
+    (tmp_path/"ant"/"x.npy").write_bytes(b"\x93NUMPY")
+    with said() as texts: data = from_folder(tmp_path)
+    assert data.passed_over.loss == 1 and ".npy: an array of numbers" in texts[0]

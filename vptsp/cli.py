@@ -36,7 +36,11 @@ class _Interrupts:
         for number, handler in self.before.items(): signal.signal(number, handler)
         sys.unraisablehook = self.hook
 
-    def begin(self) -> None: self.at_work = True
+    def begin(self) -> None:
+        self.at_work = True
+        if not self.whole or self.command not in ("train", "demo"): return
+        from vptsp.process import keep_memory
+        keep_memory()                  # steps are faster on a CPU
 
     def hear(self, number: int, _frame: object) -> None:
         if os.getpid() != self.process:                       # a process that decodes images: its parent ends it
@@ -89,6 +93,17 @@ def _parser():
     return parser
 
 # %% ../nbs/40_cli.ipynb #2c9894fb
+def _refuse_empty(args: object, command: object) -> None:
+    "Raises `Mistake` for an option or a word without a letter in it."
+    from vptsp.commands.words import Mistake
+    for action in command._actions:
+        given = getattr(args, action.dest, None)
+        for value in given if isinstance(given, list) else [given]:
+            if not isinstance(value, str) or value.strip() or value == action.default: continue
+            name = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
+            message = f"{name} is empty; was a variable of the shell meant that is not set? Give it a value."
+            raise Mistake(message)
+
 def _parsed(words: list[str]):
     "The words of the command line; those that change settings are `change`. None where help was printed."
     from vptsp.commands.options import parser_of
@@ -101,6 +116,7 @@ def _parsed(words: list[str]):
         return None
     args, left = parser.parse_known_args(words)
     args.words = words
+    _refuse_empty(args, command)
     if command.get_default("takes_settings"):
         named = [word for word in (args.settings, *left) if word is not None]
         first = next((word for word in named if "=" not in word and not word.startswith("-")), None)
@@ -200,3 +216,7 @@ def __getattr__(name: str) -> object:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     return getattr(import_module(f"vptsp.commands.{_homes[name]}"), _new_names.get(name, name))
+
+# %% ../nbs/40_cli.ipynb #5c0d71ab
+#| eval: false
+if __name__ == "__main__": sys.exit(main())

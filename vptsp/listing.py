@@ -107,12 +107,13 @@ def _by_suffix(**reasons: str) -> dict[str, str]:
                 "raw": "a camera's raw file, not opened here: convert it to JPEG or TIFF",
                 "drawings": "a document or drawing, not opened here: convert it to PNG",
                 "science": "not opened here: convert it to PNG or TIFF",
+                "arrays": "an array of numbers, not opened here: if it is a picture, save it as PNG or TIFF",
                 "films": "a film: take pictures out of it first", "archives": "an archive: unpack it"}
     return {f".{suffix}": sentence[kind] for kind, suffixes in reasons.items() for suffix in suffixes.split()}
 
 _reasons = _by_suffix(
     notes="txt csv tsv json jsonl ndjson xml html htm md rst yaml yml toml ini cfg conf log db py pyc ipynb sh bat js "
-          "css npy npz pkl pickle pt pth ckpt safetensors onnx mat h5 hdf5 parquet arrow feather lmdb mdb sqlite bin "
+          "css npz pkl pickle pt pth ckpt safetensors onnx mat h5 hdf5 parquet arrow feather lmdb mdb sqlite bin "
           "idx dat names data lst list xlsx xls doc docx ods odt rtf tex bib url lnk sha256 md5 xmp aae thm identifier "
           "lock exe dll mp3 wav flac ogg m4a",
     copies="bak orig old tmp temp swp part partial crdownload",
@@ -120,6 +121,7 @@ _reasons = _by_suffix(
     raw="3fr arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f",
     drawings="svg svgz eps ps ai pdf wmf emf cdr xcf kra drawio pptx ppt key",
     science="dcm nii mrc czi nd2 lif exr hdr fits fit",
+    arrays="npy",
     films="mp4 mov avi mkv webm mpg mpeg m4v wmv 3gp flv mts m2ts", archives="zip tar gz tgz bz2 xz 7z rar zst")
 
 # %% ../nbs/02b_listing.ipynb #e39a0d78
@@ -139,6 +141,16 @@ def _begins_as_image(path: str) -> str | None:
         return NO_PICTURE
     return None
 
+_of_anything = {".dat", ".bin", ".data"}   # suffixes that pictures are given, too
+_MISNAMED = "begins like a picture, though its suffix says that it is no picture: rename it"
+_signs = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+
+def _signed(path: str) -> bool:
+    "Whether a file begins as most pictures do."
+    try:
+        with open(path, "rb") as file: return file.read(4).startswith(_signs)
+    except OSError: return False
+
 def _suffix(name: str) -> str: return os.path.splitext(name)[1].lower().strip()
 
 def why_no_image(
@@ -150,7 +162,9 @@ def why_no_image(
     suffix = _suffix(name)
     if suffix in (image_suffixes() if suffixes is None else suffixes): return None
     if name.endswith("~"): return _reasons[".bak"]
-    return _reasons[suffix] if suffix in _reasons else _begins_as_image(str(path))
+    if suffix == ".txt" and _signed(str(path)): return _begins_as_image(str(path)) or _MISNAMED
+    if suffix in _reasons and not (suffix in _of_anything and _signed(str(path))): return _reasons[suffix]
+    return _begins_as_image(str(path))
 
 # %% ../nbs/02b_listing.ipynb #0051947b
 _left_behind = {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@__thumb", "@tmp", "__macosx",

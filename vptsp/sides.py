@@ -12,46 +12,74 @@ from collections.abc import Mapping
 
 # %% ../nbs/02d_sides.ipynb #96a0d829
 _said = {
-    "train": "train training trains trn trainval entrenamiento entrainement apprentissage treino treinamento 训练 訓練",
-    "val": "val valid validate validation dev devel development validierung validacion validacao 验证",
-    "eval": "eval evaluate evaluation holdout heldout",
-    "test": "test testing tests tst teste prueba 测试 テスト",
-    "query": "query queries probe probes", "gallery": "gallery galleries"}
+    "train": "train training trainings trains trn trainval entrenamiento entreno entrainement apprentissage treino "
+             "treinamento allenamento addestramento trening lern обучение обучающая обучающий тренировка тренировочная "
+             "训练 訓練 訓练 学習 学习 學習 トレーニング 훈련 학습",
+    "val": "val valid validate validation dev devel development validierung validierungs validacion validacao "
+           "validazione validatie walidacja валидация проверка 验证 驗證 検証 バリデーション 검증",
+    "eval": "eval evaluate evaluation holdout heldout evaluierung evaluierungs evaluacion avaliacao 評価 评估 "
+            "評估 평가",
+    "test": "test testing tests tst teste testes prueba pruebas prova pruf pruefung prufung тест тестовая тестовый "
+            "测试 測試 テスト 테스트",
+    "query": "query queries probe probes 查询 查詢 クエリ", "gallery": "gallery galleries"}
 _beside_queries = {"gallery": "database databases db index reference references ref refs catalog catalogue corpus"}
 _if_all_are_sides = {"train": "tr seen", "val": "va", "test": "te ts unseen novel"}
 empty_words = set("seen unseen set sets data dataset image images img imgs picture pictures pic pics photo photos "
                    "folder folders dir split splits subset part all full final crops cropped resized classes v "
-                   "bounding box".split())
+                   "bounding box bild bilder daten datensatz donnees datos dados imagenes imagens dati immagini данные "
+                   "集 数据 數據 数据集 數據集 图像 圖像 图片 圖片 データ データセット セット 画像 "
+                   "用 데이터 세트 셋 용".split())
+_between = set("of for de d du des la le les do da del di van von zum zur fur pour para".split())   # jeu_de_test
 _together = {frozenset(("train", "val")): "train", frozenset(("test", "query")): "query",
              frozenset(("test", "gallery")): "gallery"}
+
+def _bare(name: str) -> str:
+    "Without accents."
+    parted = unicodedata.normalize("NFKD", name)
+    return unicodedata.normalize("NFC", re.sub("[\u0300-\u036f]", "", parted))
 
 def _spellings(*said: Mapping[str, str]) -> dict[str, str]:
     "The role of each word, also of `trainset` and `imagestrain`."
     roles = {word: role for words in said for role, line in words.items() for word in line.split()}
     glued = {glue: role for word, role in roles.items() for more in empty_words for glue in (word + more, more + word)}
-    return {**glued, **roles}
+    return {_bare(word): role for word, role in (glued | roles).items()}
 
 plain, with_queries = _spellings(_said), _spellings(_said, _beside_queries)
 all_sides = _spellings(_said, _beside_queries, _if_all_are_sides)
 
 # %% ../nbs/02d_sides.ipynb #5f12ddff
+_kana = "[ァ-ヺー]"   # a word of them is read whole: コンテスト is no テスト
+
+def _unspaced(words: set[str]) -> str:
+    "Pattern of those words that are written without blanks around them, the longest first."
+    found = sorted((word for word in words if word >= "\u3040"), key=len, reverse=True)
+    return "|".join(rf"(?<!{_kana}){word}(?!{_kana})" if re.match(_kana, word) else word for word in found)
+
+_stems, _fillers = _unspaced({word for line in _said.values() for word in line.split()}), _unspaced(empty_words)
+
+def _words(name: str) -> list[str]:
+    "The words of a name, in small letters without accents."
+    spaced = re.sub("(データ|セット)", r" \1 ", unicodedata.normalize("NFKC", name))
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", _bare(spaced)).casefold()
+    for pattern in (_stems, _fillers): spaced = re.sub(f"({pattern})", r" \1 ", spaced)
+    return re.findall(r"[^\W\d_]+", spaced)
+
 def read_side(
     name: str,                  # of a folder, or a word in a table
     roles: Mapping[str, str],   # the role that each word tells: plain, with_queries or all_sides
 ) -> tuple[str | None, tuple[str, ...]]:
     "The role that a name tells, and the words that are left."
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name)).casefold()
-    words = re.findall(r"[^\W\d_]+", spaced)
+    words = _words(name)
     if "".join(words) in roles: return roles["".join(words)], ()   # hold_out
     told = frozenset(roles[word] for word in words if word in roles)
     role = next(iter(told)) if len(told) == 1 else _together.get(told)
-    return role, tuple(word for word in words if word not in roles and word not in empty_words)
+    return role, tuple(word for word in words if word not in {*roles, *empty_words, *_between})
 
 def says_nothing(
     name: str,   # of a folder
 ) -> bool:
     "Whether a folder is called `images`, `data`, `train` or the like."
-    words = re.findall(r"[^\W\d_]+", name.casefold())
+    words = _words(name)
     return bool(words) and all(word in empty_words or word in plain for word in words)
 
 def says_side(

@@ -198,9 +198,12 @@ def _half_told(tree: Tree, at: Parts, depth: int | None) -> None:
     "Raises `DataError` where every folder is called like a side, but with more words: `train_a`, `test_b`."
     names = tree.full(at)
     told = {read_side(name, plain)[0] for name in names}
-    if depth or None in told or len(told) < 2 or any(tree.own[(*at, name)] for name in names): return
-    message = (f"{tree.say(at)} has {_names(names[:4])}: sides of a split, or classes? {_by_hand}, or depth=2 if these "
-               "are super-classes.")
+    if depth or None in told or len(told) < 2: return
+    if any(tree.own[(*at, name)] for name in names):
+        way_out = ("If they are classes, say depth=1, with the names of those to test on as the split; if sides, move "
+                   "the class folders of each into one folder, train and test")
+    else: way_out = f"S{_by_hand[1:]}, or depth=2 if these are super-classes"
+    message = f"{tree.say(at)} has {_names(names[:4])}: sides of a split, or classes? {way_out}."
     raise DataError(message)
 
 def _is_split(tree: Tree, at: Parts) -> bool:

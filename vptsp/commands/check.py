@@ -10,7 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from .inputs import read_data
-from .options import Commands, Parser, add_command, add_data, begin, check_page
+from .options import Commands, Parser, add_command, add_data, at_least, begin, check_page
 from .words import Mistake, tell
 from ..config import Config
 from ..files import write_text
@@ -56,6 +56,6 @@ def add_check(commands: Commands) -> None:
     c = add_command(below, "check", _check, text, example="vptsp data check folder --data my_images --out check.html")
     c.add_argument("name", nargs="?", metavar="NAME", help="a data set, or folder for one of your own")
     add_data(c)
-    c.add_argument("--full-scale", metavar="N", type=float, help="white in images of more than 8 bits, as the setting "
-                                                                 "full_scale has it (by the format)")
+    c.add_argument("--full-scale", metavar="N", type=at_least(0, float), help="white in images of more than "
+                   "8 bits, as the setting full_scale has it (by the format)")
     c.add_argument("--out", metavar="PAGE", help="also write a page with pictures, PAGE.html")

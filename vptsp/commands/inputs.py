@@ -82,10 +82,18 @@ def read_data(
 ) -> "RetrievalData":
     "The images that settings and options describe. Raises `Mistake` or `DataError`."
     root, options = args.data, _own_images(args)
-    if root and Path(root).is_file(): return _read_table(root, options | _columns(args))
-    if name == "folder": return _read_folder(root, options)
+    is_table = bool(root) and Path(root).is_file()
+    if name == "folder": return _read_table(root, options | _columns(args)) if is_table else _read_folder(root, options)
+    if is_table: _refuse_table(name, root, args)
     _refuse(options, tuple(options), f"the data set {name!r} has a split of its own; this is for images of your own.")
     return _read_benchmark(name, root, args)
+
+def _refuse_table(name: str, root: str, args: Namespace) -> None:
+    "Raises `Mistake` for a table where the settings name a data set: what is measured later would be other images."
+    from vptsp.benchmarks import benchmarks
+    if name not in benchmarks: return                    # says itself that there is none
+    message = f"--data {root!r} is a file, and the data set {name!r} is no table. {_for_own_images(root, args)}"
+    raise Mistake(message)
 
 def _columns(args: Namespace) -> dict[str, list[str]]:
     column = getattr(args, "exclude", None)

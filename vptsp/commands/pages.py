@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .inputs import kept_metrics, read_data, with_workers
-from .options import Commands, add_command, add_data, add_weights, add_workers, begin, check_page
+from vptsp.commands.options import (
+    Commands,
+    add_command,
+    add_data,
+    add_weights,
+    add_workers,
+    at_least,
+    begin,
+    check_page,
+)
 from .words import Mistake, say, tell
 from ..config import Config, methods
 from ..files import write_text
@@ -46,6 +55,9 @@ def _method_of(cfg: Config) -> str:
 
 # %% ../../nbs/39a_commands.pages.ipynb #0168ef18
 def _report(args: Namespace) -> None:
+    if not (Path(args.run)/"metrics.json").is_file():
+        message = f"there is no finished run in {args.run!r}: it holds no metrics.json."
+        raise Mistake(message)
     page = Path(args.out or Path(args.run)/"report.html")
     check_page(page)
     begin(args, "widgets.report", "readers")
@@ -105,12 +117,12 @@ def _gallery_study(folder: str, most: int) -> "Study":
 
 def _explore(args: Namespace) -> None:
     folder = Path(args.run)
-    page = Path(args.out or folder/"explorer.html")
-    check_page(page)
     is_gallery = (folder/"gallery.json").is_file()
     if not is_gallery and not (folder/"metrics.json").is_file():
         message = f"{args.run!r} holds neither a finished run (metrics.json) nor a gallery (gallery.json)."
         raise Mistake(message)
+    page = Path(args.out or folder/"explorer.html")
+    check_page(page)
     begin(args, "widgets.explorer", "retrieval", "readers")
     from vptsp.analysis.study import study
     from vptsp.widgets.explorer import Explorer
@@ -128,6 +140,6 @@ def add_explore(commands: Commands) -> None:
     c.add_argument("run", metavar="RUN|GALLERY", help="a finished run, or a gallery of vptsp index")
     add_data(c)
     c.add_argument("--out", metavar="PAGE", help="the page (explorer.html in RUN or GALLERY)")
-    c.add_argument("--most", type=int, default=20_000, metavar="N", help="images; of more, a sample (20000)")
+    c.add_argument("--most", type=at_least(4), default=20_000, metavar="N", help="images; of more, a sample (20000)")
     add_workers(c)
     add_weights(c)

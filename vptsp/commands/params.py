@@ -8,7 +8,7 @@ __all__ = ['count_parameters', 'paper_table', 'add_params']
 # %% ../../nbs/38c_commands.params.ipynb #735dd554
 from argparse import Namespace
 
-from .options import Commands, add_command, add_method
+from .options import Commands, add_command, add_method, at_least
 from .settings import config_of
 from .words import tell
 from ..config import Config, ConfigError
@@ -71,5 +71,5 @@ def add_params(commands: Commands) -> None:
     c = add_command(commands, "params", _params, text, usage="%(prog)s [options] [PRESET_OR_YAML] [name=value ...]")
     c.set_defaults(takes_settings=True)
     c.add_argument("settings", nargs="?", metavar="PRESET_OR_YAML")
-    c.add_argument("--classes", type=int, metavar="N")
+    c.add_argument("--classes", type=at_least(1), metavar="N")
     add_method(c)

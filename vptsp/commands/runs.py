@@ -18,6 +18,7 @@ from vptsp.commands.options import (
     add_method,
     add_weights,
     add_workers,
+    at_least,
     begin,
     check_folder,
 )
@@ -78,7 +79,7 @@ def add_demo(commands: Commands) -> None:
     c.add_argument("--out", default="demo", metavar="DIR")
     c.add_argument("--backbone", metavar="NAME", help="any timm vision transformer in place of the bundled one")
     add_weights(c)
-    c.add_argument("--epochs", type=int)
+    c.add_argument("--epochs", type=at_least(0))
     c.add_argument("--seed", type=int)
 
 # %% ../../nbs/39_commands.runs.ipynb #6de828d4
@@ -98,9 +99,6 @@ def _cfg(args: Namespace) -> Config:
 
 def _more(args: Namespace) -> dict[str, int]:
     if args.more_epochs is None: return {}
-    if args.more_epochs < 1:
-        message = f"--more-epochs {args.more_epochs}: at least one."
-        raise Mistake(message)
     if not (Path(args.out)/"metrics.json").is_file():
         message = (f"--more-epochs is for a finished run; in {args.out!r} there is none. "
                    "A stopped one goes on without it.")
@@ -136,7 +134,7 @@ def add_train(commands: Commands) -> None:
     c.add_argument("--backbone", metavar="NAME", help="a timm vision transformer, or bundled for the small one here; "
                    "sizes follow it")
     add_weights(c, start=True)
-    c.add_argument("--more-epochs", type=int, metavar="N", help="train a finished run for N more epochs")
+    c.add_argument("--more-epochs", type=at_least(1), metavar="N", help="train a finished run for N more epochs")
 
 # %% ../../nbs/39_commands.runs.ipynb #6d35eb3b
 _Rules = dict[str, Any]   # which images are not compared
@@ -179,6 +177,13 @@ def _refuse_trained_classes(model: "Model", data: "RetrievalData") -> None:
     say(f"{len(trained):,} of {len(data.query.classes):,} test classes, {printable(min(trained), 60)!r} for one, are "
         "classes that this model was trained on: these figures are not of unseen classes.")
 
+def _note_other_images(args: Namespace, model: "Model", data: "RetrievalData") -> None:
+    "Says so where a run is measured on its data set by name, but was trained on other images."
+    if args.data or args.dataset or model.cfg.holdout: return
+    known = kept_metrics(args.run).get("data sha256")
+    if known and known != data.sha256:
+        say(f"these are not the images that {args.run!r} was trained on: give its own with --data.")
+
 def _rules(args: Namespace, data: "RetrievalData") -> tuple[_Rules, str]:
     "What --exclude leaves out, and the sentence that says so."
     from vptsp.runs import excluded
@@ -200,6 +205,7 @@ def _evaluate(args: Namespace) -> None:
     model = model_of(args)
     data = read_data(args.dataset or model.cfg.dataset, args)
     data = data.opened(model.cfg.full_scale or None, model.cfg.srgb or None)        # as in training
+    _note_other_images(args, model, data)
     _refuse_trained_classes(model, data)
     rules, said = _rules(args, data)
     found, (queries, labels) = _measured(model.embed, model, data, rules, "embedding")

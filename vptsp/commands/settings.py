@@ -7,6 +7,7 @@ __all__ = ['setting_meant', 'option_meant', 'refuse_option', 'refuse_word', 'cha
            'setting_rows', 'add_settings']
 
 # %% ../../nbs/38b_commands.settings.ipynb #6ccb18cb
+import re
 import shutil
 import textwrap
 from argparse import Namespace
@@ -18,8 +19,9 @@ from typing import Any
 from .options import Commands, Parser, add_command, add_method
 from .words import Mistake, tell, tell_json
 from ..config import Config, methods, presets
+from ..files import printable
 from ..published import published_names
-from ..registry import Registry, nearest
+from ..registry import ConfigError, Registry, nearest
 from ..yaml12 import yaml_value
 
 # %% ../../nbs/38b_commands.settings.ipynb #5b86b84c
@@ -90,7 +92,7 @@ def _is_setting(name: str) -> bool:
 def _spread(word: str, words: list[str]) -> tuple[str, str]:
     "A setting that was typed with blanks, as it was typed and as it should be; two empty texts if it was not."
     after = words[words.index(word) + 1:][:2]
-    if word.endswith("="): parts = [word, *after[:1]]
+    if word.endswith("="): parts = [word, *filter(None, [_value_after(word, words)])]
     elif after[:1] == ["="]: parts = [word, *after]
     elif after and after[0].startswith("="): parts = [word, after[0]]
     else: return "", ""
@@ -133,6 +135,7 @@ def refuse_word(
         hint = f"; did you mean {option}{' ' + rest if rest else ''}?" if option else f". See {parser.prog} --help."
         return Mistake(f"unrecognized arguments: {word}{hint}")
     spread, together = _spread(word, words)
+    if spread.endswith("=") and _is_setting(name): return Mistake(f"{word!r} has no value: {setting_meant(name)}=VALUE")
     if spread and _is_setting(name): return Mistake(f"{spread!r}: settings are given without blanks, {together}")
     if _is_setting(name):
         example = f"{setting_meant(name)}={_value_after(word, words) or '0.001'}"
@@ -150,14 +153,22 @@ def changes_from(
     parser: Parser | None = None,  # of the command; None outside one
     line: list[str] | None = None,  # the whole command line
 ) -> dict[str, Any]:        # setting -> value
-    "Settings that `name=value` change; of two values the last. Raises `Mistake` with what should have been typed."
+    "Settings that `name=value` change. Raises `Mistake` with what should have been typed."
     parser, line, changes = parser or _any_parser(), line or words, {}
     for word in words:
         if word.startswith("-") and not word[1:2].isdigit(): raise refuse_option(word, parser, line)
-        name, equals, text = word.partition("=")
+        name, equals, text = (part.strip() for part in word.partition("="))
         if not equals or not name or not text: raise refuse_word(word, parser, line)
-        changes[_setting_named(name, text, parser)] = _value(name, text)
+        name = _setting_named(name, text, parser)
+        _put(changes, name, _value(name, text), text)
     return changes
+
+def _put(changes: dict[str, Any], name: str, value: Any, text: object) -> None:
+    "Raises `Mistake` where another value was given before."
+    if name in changes and changes[name] != value:
+        message = f"{name} is given twice, {_typed(changes[name])} and {text}: leave one out."
+        raise Mistake(message)
+    changes[name] = value
 
 def _value(name: str, text: str) -> Any:
     try: return yaml_value(text)
@@ -191,11 +202,28 @@ def config_of(
     "The settings that a command line describes."
     _refuse_images(args.settings)
     given = changes_from(args.change, getattr(args, "parser", None), getattr(args, "words", None))
-    cfg, backbone = Config.load(args.settings), getattr(args, "backbone", None)
-    if getattr(args, "seed", None) is not None: given["seed"] = args.seed
-    if backbone: given = {**on_backbone(cfg, backbone), **given, "backbone": backbone}
+    cfg, backbone = _loaded(args), getattr(args, "backbone", None)
+    if getattr(args, "seed", None) is not None: _put(given, "seed", args.seed, f"--seed {args.seed}")
+    if backbone:
+        _put(given, "backbone", backbone, f"--backbone {backbone}")
+        given = {**on_backbone(cfg, backbone), **given}
     cfg = cfg.replace(**given)
     return cfg.as_method(args.method) if getattr(args, "method", None) else cfg
+
+def _loaded(args: Namespace) -> Config:
+    "The preset or settings file. Raises `Mistake` for an option's name in it, or a setting's by another habit."
+    try: return Config.load(args.settings)
+    except ConfigError as e:
+        unknown = re.search(r"there is no setting '([^']*)'", str(e))
+        if unknown is None: raise
+        name, file = unknown[1], printable(args.settings)
+        option, advice = _known_by(_option_names, _plain(name)), _no_setting.get(_plain(name))
+        if option and option not in ("-k", "--json", "--classes"):
+            advice = f"this is no setting but an option of the command, {option}."
+        elif not advice: advice = _is_setting(name) and f"did you mean {setting_meant(name)}?"
+        if not advice: raise
+        message = f"{file!r}: there is no setting {name!r}: {advice}"
+        raise Mistake(message) from None
 
 def _refuse_images(source: str) -> None:
     "Raises `Mistake` for images where settings are asked for."
