@@ -223,6 +223,20 @@ def test_embeddings_in_any_form(base):
         assert retrieval_metrics(form, y) == pytest.approx(want, abs=1e-9)
 
 
+@pytest.mark.parametrize("dtype, powers", [(torch.float32, (-15, -12)), (torch.float64, (-150, -12))])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_short_rows_are_compared_by_their_direction(dtype, powers, narrow):
+    x = torch.randn(120, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    if narrow: x = 1 + 1e-3*x
+    x, y = x.to(dtype).double(), torch.arange(120) % 6
+    short = (x*10**torch.linspace(*powers, 120, dtype=torch.float64)[:, None]).to(dtype)
+    assert torch.allclose(unit_rows(short).norm(dim=1), torch.ones((), dtype=dtype))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, there = evaluate(short, y).mean(), evaluate(short.double()*2.**100, y).mean()
+    assert found == pytest.approx(there, abs=1e-9)
+
+
 def test_rows_of_any_length():
     x = torch.tensor([[3e-30, 4e-30], [3e30, 4e30], [0, 0], [3, 4], [3e-42, 4e-42]])
     assert torch.allclose(unit_rows(x), torch.tensor([[.6, .8], [.6, .8], [0, 0], [.6, .8], [.6, .8]]), atol=1e-3)

@@ -50,7 +50,7 @@ def as_embeddings(
         raise MetricsError(message)
     return x
 
-# %% ../nbs/13a_precision.ipynb #97f33bb6
+# %% ../nbs/13a_precision.ipynb #a2a64c26
 def unit_rows(
     x: torch.Tensor,  # (n, e)
 ) -> torch.Tensor:    # (n, e)
@@ -60,7 +60,7 @@ def unit_rows(
     if bool(((norm < limit) | (norm > 1/limit)).any()):
         x = x/x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return x/norm.clamp(min=1e-12)
+    return x/torch.where(norm > 0, norm, 1.)
 
 # %% ../nbs/13a_precision.ipynb #1d74dd91
 def _common(x: torch.Tensor, distance: str) -> torch.Tensor | None:
