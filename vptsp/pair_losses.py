@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['library_names', 'likely', 'tried', 'PairLoss']
 
-# %% ../nbs/09b_pair_losses.ipynb #67346c21
+# %% ../nbs/09b_pair_losses.ipynb #a5a2f9ef
 import copy
 import inspect
 from collections.abc import Iterable, Mapping
@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from .loss_names import takes_no_proxies, takes_proxies
+from .loss_names import checked_values, takes_no_proxies, takes_proxies
 from .proxies import class_labels
 from .proxy_losses import checked_pairs
 from .registry import ConfigError, nearest
 
-# %% ../nbs/09b_pair_losses.ipynb #66bc9e66
+# %% ../nbs/09b_pair_losses.ipynb #c31e2817
 def _library(part: str) -> ModuleType:
     "`losses` or `miners` of pytorch-metric-learning: importing it takes a second, and most runs need none."
     from pytorch_metric_learning import losses, miners
@@ -33,13 +33,15 @@ def library_names(
     ends = "Loss" if part == "losses" else "Miner"
     return [n for n in dir(_library(part)) if n.endswith(ends) and n[0].isupper() and n != f"Base{ends}"]
 
-def _arguments(made: type) -> list[str]:
-    "Names that the class and those it stands on take."
-    found: dict[str, None] = {}
+def _arguments(made: type) -> dict[str, Any]:
+    "What the class and those it stands on take, and the defaults."
+    found: dict[str, Any] = {}
     for base in made.__mro__:
         if base is nn.Module: break
-        if "__init__" in vars(base): found |= dict.fromkeys(inspect.signature(base.__init__).parameters)
-    return [n for n in found if n not in ("self", "args", "kwargs")]
+        if "__init__" not in vars(base): continue
+        takes = inspect.signature(base.__init__).parameters
+        found = {name: p.default for name, p in takes.items()} | found
+    return {name: default for name, default in found.items() if name not in ("self", "args", "kwargs")}
 
 def _made(setting: str, name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     "A loss or a miner. Raises `ConfigError` for arguments that it does not have, or cannot do without."
@@ -50,6 +52,7 @@ def _made(setting: str, name: str, kwargs: Mapping[str, Any]) -> nn.Module:
         hint = likely(argument, takes) or f" It has: {', '.join(takes)}."
         message = f"{args}: {name} has no argument {argument!r}.{hint}"
         raise ConfigError(message)
+    checked_values(args, kwargs, takes)
     try: return made(**kwargs)
     except (TypeError, KeyError, ValueError, AssertionError) as e:
         message = f"{setting} = {name!r} with {args} = {dict(kwargs)} cannot be made: {_said(e)}"
