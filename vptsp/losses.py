@@ -32,7 +32,7 @@ from vptsp.proxy_losses import (
 _all_ = [PairLoss, NormSoftmaxLoss, ProxyAnchorLoss, ProxyNCALoss, ProxyNCAPaperLoss, ProxyNCAPublishedLoss, lse0,
          proxy_similarities]
 
-# %% ../nbs/10_losses.ipynb #c45e1779
+# %% ../nbs/10_losses.ipynb #3e78789f
 Made = TypeVar("Made", bound=Callable[..., nn.Module])
 
 def register_loss(
@@ -50,7 +50,7 @@ def _with_arguments(made: Callable[..., nn.Module], cfg: Config, **kwargs: Any) 
         raise ConfigError(message)
     checked_values("loss_args", cfg.loss_args or {}, takes)
     try: return made(**kwargs | (cfg.loss_args or {}))
-    except (TypeError, ValueError) as e: message = f"loss = {cfg.loss!r} with loss_args = {cfg.loss_args}: {e}"
+    except Exception as e: message = f"loss = {cfg.loss!r} with loss_args = {cfg.loss_args}: {e}"
     raise ConfigError(message)
 
 def _two_terms(cfg: Config) -> dict[str, float]:
