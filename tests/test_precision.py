@@ -237,6 +237,22 @@ def test_short_rows_are_compared_by_their_direction(dtype, powers, narrow):
     assert found == pytest.approx(there, abs=1e-9)
 
 
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_autocast_changes_no_figure(base, distance, narrow):
+    x = torch.from_numpy(1 + 1e-4*base[0] if narrow else base[0]).float()
+    x[50:100] = x[:50]                                                        # equal at the cut
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = evaluate(x, base[1], distance=distance)
+        with torch.autocast("cpu", torch.bfloat16):
+            inside = evaluate(x, base[1], distance=distance)
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+            few = neighbours(x, k=3, distance=distance)
+    assert inside.mean() == plain.mean() and torch.equal(inside.ids, plain.ids)
+    assert torch.equal(few[1], plain.ids[:, :3])
+
+
 def test_rows_of_any_length():
     x = torch.tensor([[3e-30, 4e-30], [3e30, 4e30], [0, 0], [3, 4], [3e-42, 4e-42]])
     assert torch.allclose(unit_rows(x), torch.tensor([[.6, .8], [.6, .8], [0, 0], [.6, .8], [.6, .8]]), atol=1e-3)
