@@ -253,6 +253,25 @@ def test_autocast_changes_no_figure(base, distance, narrow):
     assert torch.equal(few[1], plain.ids[:, :3])
 
 
+@pytest.mark.parametrize("use_faiss", FAISS)
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_near_ties_beyond_the_first_eight(distance, use_faiss):
+    r, e = np.random.default_rng(0), 16
+    b = np.ones(e)/4
+    q = (b + .5*r.normal(size=(50, e))).astype("f4")
+    near = b + .05*r.normal(size=(9, e))
+    cone = b + .9*np.eye(e)[0] + 3e-7*r.normal(size=(200, e))              # 32 bits hardly tell these apart
+    x = np.concatenate([near, cone, -b + .4*r.normal(size=(900, e))]).astype("f4")
+    same = np.r_[np.full(9, 9), r.integers(0, 5, 200), r.integers(5, 8, 900)], r.integers(0, 5, 50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = evaluate(q, same[1], x, same[0], (1, 10, 20), distance, 400, use_faiss)
+        truth = evaluate(q.astype("f8"), same[1], x.astype("f8"), same[0], (1, 10, 20), distance, 400)
+    assert torch.equal(found.ids, truth.ids) and found.mean() == truth.mean()
+    cut = neighbours(q, x, 30, distance, use_faiss)[1]
+    assert torch.equal(cut, truth.ids[:, :30])
+
+
 def test_rows_of_any_length():
     x = torch.tensor([[3e-30, 4e-30], [3e30, 4e30], [0, 0], [3, 4], [3e-42, 4e-42]])
     assert torch.allclose(unit_rows(x), torch.tensor([[.6, .8], [.6, .8], [0, 0], [.6, .8], [.6, .8]]), atol=1e-3)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Vectors', 'MetricsError', 'as_embeddings', 'unit_rows', 'without_common', 'Compared', 'compared', 'sizes',
-           'near_ties', 'ready', 'exact', 'from_differences']
+           'near_ties', 'settle', 'ready', 'exact', 'from_differences']
 
 # %% ../nbs/13a_precision.ipynb #f6cd7dc8
 import warnings
@@ -176,7 +176,7 @@ def _numbers(
     number = [unit_rows(part.double()) @ common for part in queries.split(1 << 15)]
     return bias, (1., torch.cat(number) + .5*(1 - length) if number else None)
 
-# %% ../nbs/13a_precision.ipynb #000a2bdf
+# %% ../nbs/13a_precision.ipynb #51160863
 _wrong_by = {torch.float32: 2.**-22, torch.float64: 2.**-46}  # of a product of rows of length one
 
 def sizes(
@@ -195,18 +195,64 @@ def near_ties(
     ranked: torch.Tensor,  # what ranks, falling, (b, k)
     ids: torch.Tensor,     # of the neighbours, (b, k)
 ) -> torch.Tensor:         # (b,), bool
-    "Queries whose neighbours products cannot tell apart: some of the first eight, or a quarter of all."
+    "Queries whose neighbours products cannot tell apart: some of the first eight, the last two, or a quarter of all."
     near = ranked[:, :-1] - ranked[:, 1:] <= _wrong_by[c.q.dtype]*sizes(c, rows, ids[:, :8])
     row, place = near[:, :7].nonzero(as_tuple=True)
     twins = (c.g[ids[row, place]] == c.g[ids[row, place + 1]]).all(1)              # are equal, rightly
     doubtful = torch.zeros(len(rows), dtype=torch.bool, device=ranked.device)
     doubtful[row[~twins]] = True
+    last = near[:, -1].nonzero()[:, 0]               # whether what comes after the last one is as near, nobody knows
+    doubtful[last] |= c.same[ids[last, -1]] != c.same[ids[last, -2]]
     if near.shape[1] < 8: return doubtful
     many = (near.float().mean(1) > .25).nonzero()[:, 0]
     if not len(many): return doubtful
     twins = c.same[ids[many, 1:]] == c.same[ids[many, :-1]]
     doubtful[many] |= (near[many] & ~twins).float().mean(1) > .25
     return doubtful
+
+def settle(
+    c: Compared,
+    rows: torch.Tensor,    # numbers of the queries, (b,)
+    ranked: torch.Tensor,  # what ranks, falling, (b, k)
+    ids: torch.Tensor,     # of the neighbours, (b, k)
+) -> None:
+    "Put those that products in 32 bits cannot tell apart into the order of 64 bits. In place."
+    if c.q.dtype == torch.float64: return
+    wide = _wrong_by[c.q.dtype]*sizes(c, rows, ids[:, :8])
+    near = ranked[:, :-1] - ranked[:, 1:] <= wide
+    row, place = near.nonzero(as_tuple=True)
+    differ = c.same[ids[row, place]] != c.same[ids[row, place + 1]] if len(row) else row.bool()
+    some, local = row[differ].unique(return_inverse=True)
+    if not len(some): return
+    run = torch.zeros_like(ids[some])                # neighbours of one run have one number
+    run[:, 1:] = (~near[some]).long().cumsum(1)
+    run += torch.arange(len(some), device=ids.device)[:, None]*ids.shape[1]
+    mixed = torch.zeros(run.numel(), dtype=torch.bool, device=ids.device)
+    mixed[run[local, place[differ]]] = True
+    at, place = mixed[run].nonzero(as_tuple=True)
+    at, run = some[at], run[at, place]
+    ids[at, place] = _in_order(c, rows[at], ids[at, place], run, 2.**-24*wide[at, 0].double())  # 2**-46 of the sizes
+
+def _in_order(
+    c: Compared, rows: torch.Tensor, ids: torch.Tensor, run: torch.Tensor, rounding: torch.Tensor,
+) -> torch.Tensor:                                   # ids, (n,)
+    "Within each run the nearest first, equal ones by number."
+    parts = zip(rows.split(1 << 12), ids.split(1 << 12))
+    s = torch.cat([_products(c, *part) for part in parts])
+    order = s.argsort(descending=True, stable=True)
+    order = order[run[order].argsort(stable=True)]
+    ids, s, run, rounding = ids[order], s[order], run[order], rounding[order]
+    step = torch.zeros_like(run)
+    step[1:] = ((s[:-1] - s[1:] > rounding[1:]) | (run[1:] != run[:-1])).long().cumsum(0)
+    order = ids.argsort(stable=True)
+    return ids[order[step[order].argsort(stable=True)]]
+
+def _products(c: Compared, rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:  # (n,), float64
+    "What ranks one neighbour of each query."
+    g = ready(c, c.gallery[ids])
+    s = (ready(c, c.queries[rows])*g).sum(1)
+    bias, _ = _numbers(g[:0], g, c.distance, c.common, g[:0])
+    return s if bias is None else s + bias
 
 def ready(
     c: Compared,

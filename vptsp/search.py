@@ -6,7 +6,7 @@
 __all__ = ['Apart', 'Search', 'installed_faiss', 'neighbour_blocks', 'neighbours', 'first_right', 'approximate_search',
            'compare_searches', 'MetricsError', 'Vectors', 'as_embeddings']
 
-# %% ../nbs/13a_search.ipynb #befbd804
+# %% ../nbs/13a_search.ipynb #db887e24
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +26,7 @@ from vptsp.precision import (
     exact,
     from_differences,
     near_ties,
+    settle,
     sizes,
     unit_rows,
 )
@@ -182,7 +183,7 @@ def _chosen_faiss(use_faiss: bool | None, q: torch.Tensor) -> ModuleType | None:
     if use_faiss is None: use_faiss = q.is_cuda and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
     return faiss if use_faiss else None
 
-# %% ../nbs/13a_search.ipynb #eeb048cb
+# %% ../nbs/13a_search.ipynb #aec0e266
 def neighbour_blocks(
     queries: Vectors,                # (n, e)
     gallery: Vectors | None = None,  # (m, e); None to search among the queries themselves, each without itself
@@ -221,6 +222,7 @@ def _blocks(
         ranked, ids = _by_number(ranked, ids)
         if found > k: _settle_cut((first, ranked, ids), k, c, own, apart)
         again = near_ties(c, rows, ranked, ids).nonzero()[:, 0]
+        settle(c, rows, ranked, ids)
         similarity, ids = c.similarity(rows, ranked[:, :k]), ids[:, :k]
         if len(again):
             similarity[again], better = _exactly(c, rows[again], k, own, apart)
