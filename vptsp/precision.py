@@ -176,7 +176,7 @@ def _numbers(
     number = [unit_rows(part.double()) @ common for part in queries.split(1 << 15)]
     return bias, (1., torch.cat(number) + .5*(1 - length) if number else None)
 
-# %% ../nbs/13a_precision.ipynb #51160863
+# %% ../nbs/13a_precision.ipynb #22efd34a
 _wrong_by = {torch.float32: 2.**-22, torch.float64: 2.**-46}  # of a product of rows of length one
 
 def sizes(
@@ -222,15 +222,16 @@ def settle(
     near = ranked[:, :-1] - ranked[:, 1:] <= wide
     row, place = near.nonzero(as_tuple=True)
     differ = c.same[ids[row, place]] != c.same[ids[row, place + 1]] if len(row) else row.bool()
-    some, local = row[differ].unique(return_inverse=True)
-    if not len(some): return
-    run = torch.zeros_like(ids[some])                # neighbours of one run have one number
-    run[:, 1:] = (~near[some]).long().cumsum(1)
-    run += torch.arange(len(some), device=ids.device)[:, None]*ids.shape[1]
-    mixed = torch.zeros(run.numel(), dtype=torch.bool, device=ids.device)
-    mixed[run[local, place[differ]]] = True
-    at, place = mixed[run].nonzero(as_tuple=True)
-    at, run = some[at], run[at, place]
+    if not differ.any(): return
+    starts = torch.ones_like(differ)                 # runs of neighbours, each as near as the one before it
+    starts[1:] = (row[1:] != row[:-1]) | (place[1:] != place[:-1] + 1)
+    run = starts.long().cumsum(0) - 1
+    mixed = torch.zeros_like(differ).index_fill_(0, run[differ], True)[run]
+    starts &= mixed
+    at, place, run = (torch.cat(x) for x in ((row[starts], row[mixed]), (place[starts], place[mixed] + 1),
+                                             (run[starts], run[mixed])))
+    order = (at*ids.shape[1] + place).argsort()
+    at, place, run = at[order], place[order], run[order]
     ids[at, place] = _in_order(c, rows[at], ids[at, place], run, 2.**-24*wide[at, 0].double())  # 2**-46 of the sizes
 
 def _in_order(
