@@ -272,6 +272,52 @@ def test_near_ties_beyond_the_first_eight(distance, use_faiss):
     assert torch.equal(cut, truth.ids[:, :30])
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "uint64"])
+def test_large_whole_numbers(base, dtype):
+    x = (base[0]*1000).astype("i8") + 2**28
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = evaluate(x.astype(dtype), base[1], distance="euclidean")
+        assert found.mean() == evaluate(x.astype("f8"), base[1], distance="euclidean").mean()
+    assert as_embeddings(torch.ones(2, 2, dtype=torch.uint8), "x").dtype == torch.float32
+
+
+@pytest.mark.parametrize("form", [
+    lambda x: x[::-1].copy()[::-1], lambda x: x[:, ::-1].copy()[:, ::-1], lambda x: x.astype(">f8"),
+    lambda x: x.astype("f8", order="F"),
+    lambda x: x.astype(np.longdouble), lambda x: x.astype(object), lambda x: np.ma.array(x, mask=False),
+    lambda x: torch.from_numpy(x).to_sparse(), lambda x: torch.from_numpy(x).to_sparse_csr(),
+], ids=["rows", "columns", "big endian", "Fortran", "longdouble", "objects", "masked", "sparse", "csr"])
+def test_arrays_of_any_kind(base, form):
+    assert torch.equal(as_embeddings(form(base[0]), "x"), torch.from_numpy(base[0]))
+    backwards = as_embeddings(base[0][::-1], "x")
+    assert torch.equal(backwards.flip(0), torch.from_numpy(base[0]))
+
+
+@pytest.mark.parametrize("x, says", [
+    (torch.ones(3, 2, device="meta"), "device meta"),
+    (np.ma.array(np.ones((3, 2)), mask=np.eye(3, 2)), "some are masked"),
+    (np.array([[1., None]]*2, dtype=object), "not finite"),
+    (np.array([[1., "cat"]]*2, dtype=object), "must be numbers"),
+    (np.array([[1., {}]]*2, dtype=object), "must be numbers"),
+])
+def test_arrays_that_are_none(x, says):
+    with pytest.raises(MetricsError, match=says): as_embeddings(x, "embeddings")
+    with pytest.raises(MetricsError, match=says): evaluate(x, [0]*len(x), ks=(1,))
+
+
+@pytest.mark.parametrize("power, dtype", [(1000, "f8"), (530, "f8"), (-560, "f8"), (-1000, "f8"),
+                                          (-80, "f4"), (80, "f4")])
+def test_euclidean_at_any_scale(base, power, dtype):
+    x = base[0].astype("f4").astype("f8")
+    plain, scaled = (evaluate(v, base[1], distance="euclidean", ks=(1, 10)) for v in (x, (x*2.**power).astype(dtype)))
+    assert scaled.mean() == plain.mean() and torch.equal(scaled.ids, plain.ids)
+    own, theirs = (neighbours(v, k=3, distance="euclidean")[0] for v in (x, (x*2.**power).astype(dtype)))
+    assert torch.allclose(theirs, (own*2.**power*2.**power).clamp(min=-1.7976931348623157e308), rtol=1e-9, atol=0)
+    apart = evaluate((x*2.**power).astype(dtype), base[1], distance="euclidean", exclude=np.arange(N) % 7)
+    assert (apart.ids >= 0).all()
+
+
 def test_rows_of_any_length():
     x = torch.tensor([[3e-30, 4e-30], [3e30, 4e30], [0, 0], [3, 4], [3e-42, 4e-42]])
     assert torch.allclose(unit_rows(x), torch.tensor([[.6, .8], [.6, .8], [0, 0], [.6, .8], [.6, .8]]), atol=1e-3)

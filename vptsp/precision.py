@@ -15,28 +15,39 @@ from typing import Any
 import numpy as np
 import torch
 
-# %% ../nbs/13a_precision.ipynb #af332f87
+# %% ../nbs/13a_precision.ipynb #8ee89e36
 Vectors = torch.Tensor | np.ndarray
 
 class MetricsError(ValueError):
     "Input from which no honest figure can be computed. The message says what is wrong with it."
 
 def _as_tensor(x: Any, what: str) -> torch.Tensor:
+    wrong = None
     try:
+        if np.ma.is_masked(x): wrong = "some are masked: leave their images out, or fill them"
         if isinstance(x, (list, tuple)) and len(x) and all(map(torch.is_tensor, x)): x = torch.stack(list(x))
-        x = torch.as_tensor(x if torch.is_tensor(x) else np.asarray(x)).detach()
-    except (TypeError, ValueError, RuntimeError) as e:
-        message = f"{what} must be numbers, a row of equal length for each image: {' '.join(str(e).split())}"
-        raise MetricsError(message) from None
-    if x.is_complex():
+        x = x.detach() if torch.is_tensor(x) else torch.as_tensor(_as_array(x))
+        if x.layout != torch.strided: x = x.to_dense()
+        if x.is_meta: wrong = "these are on the device meta, which holds none."
+    except (TypeError, ValueError, RuntimeError) as e: wrong = ' '.join(str(e).split())
+    if wrong is not None: message = f"{what} must be numbers, a row of equal length for each image: {wrong}"
+    elif x.is_complex():
         message = f"{what} are complex numbers ({x.dtype}): take their real parts, or their absolute values."
-        raise MetricsError(message)
-    return x if x.dtype == torch.float64 else x.float()
+    else: return x.double() if x.dtype in _in_64_bits else x.float()
+    raise MetricsError(message)
+
+_in_64_bits = torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64  # 32 keep whole numbers up to 2**24
+
+def _as_array(x: Any) -> np.ndarray:
+    "Numbers in the machine's own order, of a kind that torch knows."
+    x = np.asarray(x)
+    if x.dtype.kind == "O" or x.dtype == np.longdouble: x = x.astype(np.float64)
+    return np.ascontiguousarray(x, x.dtype.newbyteorder("="))
 
 def as_embeddings(
     x: Vectors,        # (n, e)
     what: str,         # to call them in a message
-) -> torch.Tensor:     # (n, e), float32 (float64 if x is), where x was
+) -> torch.Tensor:     # (n, e), float32, or float64 if x needs it, where x was
     "Embeddings as they can be compared. Raises `MetricsError` for another shape, or for a row that is not finite."
     x = _as_tensor(x, what)
     if x.ndim != 2 or not len(x) or not x.shape[1]:
@@ -97,7 +108,7 @@ def without_common(
 def _differ_by_little(less: torch.Tensor, common: torch.Tensor) -> bool:
     return _mean_square(less) < 1e-4*float(common.square().sum())
 
-# %% ../nbs/13a_precision.ipynb #7cad75f4
+# %% ../nbs/13a_precision.ipynb #ecec25f2
 @dataclass
 class Compared:
     "Queries and gallery such that `q @ g.T + bias` ranks the gallery of each query, the nearest first."
@@ -109,6 +120,7 @@ class Compared:
     gallery: torch.Tensor          # (m, e)
     distance: str                  # `cosine` or `euclidean`
     common: torch.Tensor | None    # what was taken from both, (e,) float64
+    power: int = 0                 # both were multiplied by two to this power, so that their squares are numbers
 
     def similarity(
         self,
@@ -125,22 +137,35 @@ class Compared:
         if self.distance == "cosine": return similarity.to(self.q.dtype)
         return similarity.clamp(max=0).to(self.q.dtype)
 
+    def given_scale(
+        self,
+        similarity: torch.Tensor,
+    ) -> torch.Tensor:
+        "Similarities of what was given; those beyond what a number can hold are the lowest that it can."
+        if not self.power: return similarity
+        scaled = similarity*2.**-self.power*2.**-self.power
+        return torch.where(similarity == -torch.inf, similarity, scaled.clamp(min=torch.finfo(scaled.dtype).min))
+
     @cached_property
     def same(self) -> torch.Tensor:  # (m,)
         "A number for each image of the gallery; equal rows have the same."
         weights = torch.linspace(1, 2, self.g.shape[1], dtype=torch.float64, device=self.g.device).sqrt()
         return torch.cat([(part.double()*weights).sum(1) for part in self.g.split(1 << 15)])
 
-# %% ../nbs/13a_precision.ipynb #6a29770f
+# %% ../nbs/13a_precision.ipynb #f45b58f7
 def compared(
     queries: torch.Tensor,           # (n, e), of `as_embeddings`
     gallery: torch.Tensor | None,    # (m, e); None for the queries themselves
     distance: str,                   # `cosine` or `euclidean`
 ) -> Compared:
     "Make both sides ready. Says by a warning when they differ by so little that it takes care to tell them apart."
-    given = (queries, queries if gallery is None else gallery)
-    if any(x.dtype == torch.float64 for x in given) or (distance == "euclidean" and _overflows(*given)):
+    given, power = (queries, queries if gallery is None else gallery), 0
+    most = max(float(x.abs().max()) for x in given) if distance == "euclidean" else 1.
+    if any(x.dtype == torch.float64 for x in given) or not 1e-12 < most < 1e17:   # squares in 32 bits
         given = tuple(x.double() for x in given)
+    if most and not 2.**-400 < most < 2.**480:                                    # squares in 64
+        power = (480 if most > 1 else 0) - int(np.frexp(most)[1])
+        given = tuple(torch.ldexp(x, x.new_tensor(power//2)).ldexp(x.new_tensor(power - power//2)) for x in given)
     if gallery is None: given = given[:1]*2
     unit = distance == "cosine"
     q, g = _both(*given, unit_rows) if unit else given
@@ -149,15 +174,11 @@ def compared(
         q, g = _both(*given, lambda x: _apart(x, common, unit))
         if _differ_by_little(g, common): warnings.warn(_NOTE, stacklevel=2)
     bias, own = _numbers(q, g, distance, common, given[0])
-    return Compared(q, g, bias, own, *given, distance, common)
+    return Compared(q, g, bias, own, *given, distance, common, power)
 
 def _both(queries: torch.Tensor, gallery: torch.Tensor, make: Any) -> tuple[torch.Tensor, torch.Tensor]:
     q = make(queries)
     return q, q if gallery is queries else make(gallery)
-
-def _overflows(*sides: torch.Tensor) -> bool:
-    "Whether squares leave the range of float32."
-    return any(float(x.abs().max()) > 1e17 for x in sides)
 
 # %% ../nbs/13a_precision.ipynb #fdfbb933
 _NOTE = ("the embeddings differ by less than a hundredth of what they have in common: they are compared without it, "

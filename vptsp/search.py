@@ -183,7 +183,7 @@ def _chosen_faiss(use_faiss: bool | None, q: torch.Tensor) -> ModuleType | None:
     if use_faiss is None: use_faiss = q.is_cuda and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
     return faiss if use_faiss else None
 
-# %% ../nbs/13a_search.ipynb #aec0e266
+# %% ../nbs/13a_search.ipynb #8dfdc5ae
 def neighbour_blocks(
     queries: Vectors,                # (n, e)
     gallery: Vectors | None = None,  # (m, e); None to search among the queries themselves, each without itself
@@ -203,7 +203,7 @@ def neighbour_blocks(
 def _in_full(x: Any) -> Iterator[None]:
     "Without autocast, under which products of matrices keep three digits."
     with ExitStack() as stack:
-        for kind in {"cpu", x.device.type if torch.is_tensor(x) else "cpu"}:
+        for kind in {"cpu", x.device.type if torch.is_tensor(x) else "cpu"} - {"meta"}:
             if torch.is_autocast_enabled(kind): stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
@@ -228,7 +228,8 @@ def _blocks(
             similarity[again], better = _exactly(c, rows[again], k, own, apart)
             changed += int(((better != ids[again]) & (similarity[again] > -torch.inf)).any(1).sum())
             ids[again] = better
-        yield similarity, ids if apart is None else ids.masked_fill_(similarity == -torch.inf, -1)
+        if apart is not None: ids.masked_fill_(similarity == -torch.inf, -1)
+        yield c.given_scale(similarity), ids
     if c.common is None and changed > .05*len(q): warnings.warn(_CHANGED, stacklevel=2)
 
 _CHANGED = ("many images differ from each other by less than 32-bit numbers can tell: they were compared in float64. "
