@@ -191,12 +191,37 @@ def test_they_are_saved_and_compared(tmp_path):
     (dict(loss="norm_softmax", loss_args=dict(scal=2.)), "Did you mean 'scale'?"),
     (dict(loss="norm_softmax", loss_args=dict(scale="big")), "tried on four vectors"),
     (dict(loss="proxy_anchor", loss_args=dict(positive_reduction="some")), "must be all or present"),
+    (dict(loss="proxy_nca_paper", loss_args=dict(right_in_sum="no")),
+     "right_in_sum = 'no': this must be true or false"),
+    (dict(loss="TripletMarginLoss", loss_args=dict(smooth_loss="no")),
+     "smooth_loss = 'no': this must be true or false"),
+    (dict(loss="TripletMarginLoss", loss_args=dict(margin=True)), "margin = True: this must be a number"),
+    (dict(loss="TripletMarginLoss", loss_args=dict(triplets_per_anchor="some")), "this must be all"),
+    (dict(loss="TripletMarginLoss", miner="TripletMarginMiner", miner_args=dict(type_of_triplets="odd")),
+     "miner_args: type_of_triplets = 'odd': this must be all or hard"),
+    (dict(loss="NTXentLoss", loss_args=dict(temperature=-.1)), "temperature = -0.1: this must be above 0"),
+    (dict(loss="norm_softmax", loss_args=dict(scale=-2.)), "scale = -2.0: this must be above 0"),
+    (dict(loss="proxy_anchor", loss_args=dict(pos_alpha=-2.)), "pos_alpha = -2.0: this must be above 0"),
     (dict(loss="TripletMarginLoss", miner="BatchHard"), "Did you mean 'BatchHardMiner'?"),
     (dict(loss="TripletMarginLoss", miner="TripletMarginMiner", miner_args=dict(margins=1)), "Did you mean 'margin'?"),
 ])
 def test_arguments_that_cannot_be(settings, says):
     with pytest.raises(ConfigError) as e: build_loss(Config(**settings))
     assert says in str(e.value)
+
+
+def test_fewer_classes_than_there_are(batch):
+    E, y, W = batch
+    with pytest.raises(ConfigError, match="num_classes = 3, but there are 5 classes"):
+        build_loss(Config(loss="MarginLoss", loss_args=dict(num_classes=3)))(output(E, W), y)
+    loss = build_loss(Config(loss="MarginLoss", loss_args=dict(num_classes=5)))(output(E, W), y)
+    assert_close(loss, build_loss(Config(loss="MarginLoss"))(output(E, W), y))
+
+
+@pytest.mark.parametrize("settings", [dict(num_bins=0), dict(num_bins="ten"), dict(num_bins=2.5)])
+def test_what_a_library_raises_while_it_makes_one(settings):
+    with pytest.raises(ConfigError, match="loss"):
+        build_loss(Config(loss="DynamicSoftMarginLoss", loss_args=settings))
 
 
 @pytest.mark.parametrize("settings, says", [

@@ -223,6 +223,101 @@ def test_embeddings_in_any_form(base):
         assert retrieval_metrics(form, y) == pytest.approx(want, abs=1e-9)
 
 
+@pytest.mark.parametrize("dtype, powers", [(torch.float32, (-15, -12)), (torch.float64, (-150, -12))])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_short_rows_are_compared_by_their_direction(dtype, powers, narrow):
+    x = torch.randn(120, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    if narrow: x = 1 + 1e-3*x
+    x, y = x.to(dtype).double(), torch.arange(120) % 6
+    short = (x*10**torch.linspace(*powers, 120, dtype=torch.float64)[:, None]).to(dtype)
+    assert torch.allclose(unit_rows(short).norm(dim=1), torch.ones((), dtype=dtype))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, there = evaluate(short, y).mean(), evaluate(short.double()*2.**100, y).mean()
+    assert found == pytest.approx(there, abs=1e-9)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_autocast_changes_no_figure(base, distance, narrow):
+    x = torch.from_numpy(1 + 1e-4*base[0] if narrow else base[0]).float()
+    x[50:100] = x[:50]                                                        # equal at the cut
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = evaluate(x, base[1], distance=distance)
+        with torch.autocast("cpu", torch.bfloat16):
+            inside = evaluate(x, base[1], distance=distance)
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+            few = neighbours(x, k=3, distance=distance)
+    assert inside.mean() == plain.mean() and torch.equal(inside.ids, plain.ids)
+    assert torch.equal(few[1], plain.ids[:, :3])
+
+
+@pytest.mark.parametrize("use_faiss", FAISS)
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_near_ties_beyond_the_first_eight(distance, use_faiss):
+    r, e = np.random.default_rng(0), 16
+    b = np.ones(e)/4
+    q = (b + .5*r.normal(size=(50, e))).astype("f4")
+    near = b + .05*r.normal(size=(9, e))
+    cone = b + .9*np.eye(e)[0] + 3e-7*r.normal(size=(200, e))              # 32 bits hardly tell these apart
+    x = np.concatenate([near, cone, -b + .4*r.normal(size=(900, e))]).astype("f4")
+    same = np.r_[np.full(9, 9), r.integers(0, 5, 200), r.integers(5, 8, 900)], r.integers(0, 5, 50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = evaluate(q, same[1], x, same[0], (1, 10, 20), distance, 400, use_faiss)
+        truth = evaluate(q.astype("f8"), same[1], x.astype("f8"), same[0], (1, 10, 20), distance, 400)
+    assert torch.equal(found.ids, truth.ids) and found.mean() == truth.mean()
+    cut = neighbours(q, x, 30, distance, use_faiss)[1]
+    assert torch.equal(cut, truth.ids[:, :30])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "uint64"])
+def test_large_whole_numbers(base, dtype):
+    x = (base[0]*1000).astype("i8") + 2**28
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = evaluate(x.astype(dtype), base[1], distance="euclidean")
+        assert found.mean() == evaluate(x.astype("f8"), base[1], distance="euclidean").mean()
+    assert as_embeddings(torch.ones(2, 2, dtype=torch.uint8), "x").dtype == torch.float32
+
+
+@pytest.mark.parametrize("form", [
+    lambda x: x[::-1].copy()[::-1], lambda x: x[:, ::-1].copy()[:, ::-1], lambda x: x.astype(">f8"),
+    lambda x: x.astype("f8", order="F"),
+    lambda x: x.astype(np.longdouble), lambda x: x.astype(object), lambda x: np.ma.array(x, mask=False),
+    lambda x: torch.from_numpy(x).to_sparse(), lambda x: torch.from_numpy(x).to_sparse_csr(),
+], ids=["rows", "columns", "big endian", "Fortran", "longdouble", "objects", "masked", "sparse", "csr"])
+def test_arrays_of_any_kind(base, form):
+    assert torch.equal(as_embeddings(form(base[0]), "x"), torch.from_numpy(base[0]))
+    backwards = as_embeddings(base[0][::-1], "x")
+    assert torch.equal(backwards.flip(0), torch.from_numpy(base[0]))
+
+
+@pytest.mark.parametrize("x, says", [
+    (torch.ones(3, 2, device="meta"), "device meta"),
+    (np.ma.array(np.ones((3, 2)), mask=np.eye(3, 2)), "some are masked"),
+    (np.array([[1., None]]*2, dtype=object), "not finite"),
+    (np.array([[1., "cat"]]*2, dtype=object), "must be numbers"),
+    (np.array([[1., {}]]*2, dtype=object), "must be numbers"),
+])
+def test_arrays_that_are_none(x, says):
+    with pytest.raises(MetricsError, match=says): as_embeddings(x, "embeddings")
+    with pytest.raises(MetricsError, match=says): evaluate(x, [0]*len(x), ks=(1,))
+
+
+@pytest.mark.parametrize("power, dtype", [(1000, "f8"), (530, "f8"), (-560, "f8"), (-1000, "f8"),
+                                          (-80, "f4"), (80, "f4")])
+def test_euclidean_at_any_scale(base, power, dtype):
+    x = base[0].astype("f4").astype("f8")
+    plain, scaled = (evaluate(v, base[1], distance="euclidean", ks=(1, 10)) for v in (x, (x*2.**power).astype(dtype)))
+    assert scaled.mean() == plain.mean() and torch.equal(scaled.ids, plain.ids)
+    own, theirs = (neighbours(v, k=3, distance="euclidean")[0] for v in (x, (x*2.**power).astype(dtype)))
+    assert torch.allclose(theirs, (own*2.**power*2.**power).clamp(min=-1.7976931348623157e308), rtol=1e-9, atol=0)
+    apart = evaluate((x*2.**power).astype(dtype), base[1], distance="euclidean", exclude=np.arange(N) % 7)
+    assert (apart.ids >= 0).all()
+
+
 def test_rows_of_any_length():
     x = torch.tensor([[3e-30, 4e-30], [3e30, 4e30], [0, 0], [3, 4], [3e-42, 4e-42]])
     assert torch.allclose(unit_rows(x), torch.tensor([[.6, .8], [.6, .8], [0, 0], [.6, .8], [.6, .8]]), atol=1e-3)

@@ -6,7 +6,7 @@
 __all__ = ['Made', 'register_loss', 'build_loss', 'PairLoss', 'NormSoftmaxLoss', 'ProxyAnchorLoss', 'ProxyNCALoss',
            'ProxyNCAPaperLoss', 'ProxyNCAPublishedLoss', 'lse0', 'proxy_similarities']
 
-# %% ../nbs/10_losses.ipynb #6571449d
+# %% ../nbs/10_losses.ipynb #b5da5d52
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from .config import Config, ConfigError, losses
+from .loss_names import checked_values
 from .pair_losses import PairLoss, library_names, likely, tried
 from .proxies import class_labels, full_precision
 from vptsp.proxy_losses import (
@@ -31,7 +32,7 @@ from vptsp.proxy_losses import (
 _all_ = [PairLoss, NormSoftmaxLoss, ProxyAnchorLoss, ProxyNCALoss, ProxyNCAPaperLoss, ProxyNCAPublishedLoss, lse0,
          proxy_similarities]
 
-# %% ../nbs/10_losses.ipynb #2fed6a57
+# %% ../nbs/10_losses.ipynb #3e78789f
 Made = TypeVar("Made", bound=Callable[..., nn.Module])
 
 def register_loss(
@@ -42,13 +43,14 @@ def register_loss(
 
 def _with_arguments(made: Callable[..., nn.Module], cfg: Config, **kwargs: Any) -> nn.Module:
     "The loss with arguments of settings and those of `loss_args`. Raises `ConfigError` for one that it does not have."
-    takes = list(inspect.signature(made).parameters)
+    takes = {name: p.default for name, p in inspect.signature(made).parameters.items()}
     for name in cfg.loss_args or {}:
         if name in takes: continue
         message = f"loss_args: {cfg.loss} has no argument {name!r}, but {', '.join(takes)}.{likely(name, takes)}"
         raise ConfigError(message)
+    checked_values("loss_args", cfg.loss_args or {}, takes)
     try: return made(**kwargs | (cfg.loss_args or {}))
-    except (TypeError, ValueError) as e: message = f"loss = {cfg.loss!r} with loss_args = {cfg.loss_args}: {e}"
+    except Exception as e: message = f"loss = {cfg.loss!r} with loss_args = {cfg.loss_args}: {e}"
     raise ConfigError(message)
 
 def _two_terms(cfg: Config) -> dict[str, float]:

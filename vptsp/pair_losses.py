@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['library_names', 'likely', 'tried', 'PairLoss']
 
-# %% ../nbs/09b_pair_losses.ipynb #67346c21
+# %% ../nbs/09b_pair_losses.ipynb #a5a2f9ef
 import copy
 import inspect
 from collections.abc import Iterable, Mapping
@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from .loss_names import takes_no_proxies, takes_proxies
+from .loss_names import checked_values, takes_no_proxies, takes_proxies
 from .proxies import class_labels
 from .proxy_losses import checked_pairs
 from .registry import ConfigError, nearest
 
-# %% ../nbs/09b_pair_losses.ipynb #66bc9e66
+# %% ../nbs/09b_pair_losses.ipynb #4a57096d
 def _library(part: str) -> ModuleType:
     "`losses` or `miners` of pytorch-metric-learning: importing it takes a second, and most runs need none."
     from pytorch_metric_learning import losses, miners
@@ -33,13 +33,14 @@ def library_names(
     ends = "Loss" if part == "losses" else "Miner"
     return [n for n in dir(_library(part)) if n.endswith(ends) and n[0].isupper() and n != f"Base{ends}"]
 
-def _arguments(made: type) -> list[str]:
-    "Names that the class and those it stands on take."
-    found: dict[str, None] = {}
+def _arguments(made: type) -> dict[str, Any]:
+    "What the class and those it stands on take, and the defaults."
+    found: dict[str, Any] = {}
     for base in made.__mro__:
         if base is nn.Module: break
-        if "__init__" in vars(base): found |= dict.fromkeys(inspect.signature(base.__init__).parameters)
-    return [n for n in found if n not in ("self", "args", "kwargs")]
+        if "__init__" not in vars(base): continue
+        for name, p in inspect.signature(base.__init__).parameters.items(): found.setdefault(name, p.default)
+    return {name: default for name, default in found.items() if name not in ("self", "args", "kwargs")}
 
 def _made(setting: str, name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     "A loss or a miner. Raises `ConfigError` for arguments that it does not have, or cannot do without."
@@ -50,8 +51,9 @@ def _made(setting: str, name: str, kwargs: Mapping[str, Any]) -> nn.Module:
         hint = likely(argument, takes) or f" It has: {', '.join(takes)}."
         message = f"{args}: {name} has no argument {argument!r}.{hint}"
         raise ConfigError(message)
+    checked_values(args, kwargs, takes)
     try: return made(**kwargs)
-    except (TypeError, KeyError, ValueError, AssertionError) as e:
+    except Exception as e:                              # whatever a library raises
         message = f"{setting} = {name!r} with {args} = {dict(kwargs)} cannot be made: {_said(e)}"
     raise ConfigError(message)
 
@@ -107,7 +109,7 @@ def tried(
     if not to_embeddings: return "it has no gradient."
     return None if to_proxies else "its gradient does not reach the proxies."
 
-# %% ../nbs/09b_pair_losses.ipynb #da81a87f
+# %% ../nbs/09b_pair_losses.ipynb #2c5c98c0
 class PairLoss(nn.Module):
     "A pair or tuple loss of pytorch-metric-learning, between embeddings and proxies. Raises `ConfigError`."
     def __init__(
@@ -121,6 +123,7 @@ class PairLoss(nn.Module):
     ):
         super().__init__()
         self.loss = _loss(name, kwargs)
+        self.num_classes = None
         self.miner = _miner(miner, miner_args or {}) if miner else None
         wrong = "it has weights of its own, which nothing here would train." if _weights(self.loss) else None
         if wrong := wrong or tried(self, in_batch, images_a_class):
@@ -129,6 +132,7 @@ class PairLoss(nn.Module):
             hint = "" if kwargs or miner else f" {_can()}"
             message = f"loss = {name!r}{with_args} cannot compare images with proxies: {wrong}{hint}"
             raise ConfigError(message)
+        self.num_classes = kwargs.get("num_classes")     # a trial cannot know how many there are
 
     def forward(
         self,
@@ -141,11 +145,17 @@ class PairLoss(nn.Module):
         E, W, _ = checked_pairs(embeddings, labels, proxies, proxy_labels)
         labels = class_labels(labels, E.device)
         of_proxies = torch.arange(len(W), device=E.device) if proxy_labels is None else class_labels(proxy_labels)
+        if self.num_classes is not None: _check_classes(self.num_classes, of_proxies)
         with torch.autocast(E.device.type, enabled=False):
             pairs = None if self.miner is None else self.miner(E, labels, W, of_proxies)
             value = self.loss(E, labels, pairs, W, of_proxies)
         _let_go(self.loss)
         return value
+
+def _check_classes(num_classes: int, labels: torch.Tensor) -> None:
+    if (have := int(labels.max()) + 1) <= num_classes: return
+    message = f"loss_args: num_classes = {num_classes}, but there are {have} classes: leave it out."
+    raise ConfigError(message)
 
 def _let_go(loss: nn.Module) -> None:
     "What a loss carries to its next step (a histogram, say) goes without the graph of this one."

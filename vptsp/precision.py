@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Vectors', 'MetricsError', 'as_embeddings', 'unit_rows', 'without_common', 'Compared', 'compared', 'sizes',
-           'near_ties', 'ready', 'exact', 'from_differences']
+           'near_ties', 'settle', 'ready', 'exact', 'from_differences']
 
 # %% ../nbs/13a_precision.ipynb #f6cd7dc8
 import warnings
@@ -15,28 +15,39 @@ from typing import Any
 import numpy as np
 import torch
 
-# %% ../nbs/13a_precision.ipynb #af332f87
+# %% ../nbs/13a_precision.ipynb #8ee89e36
 Vectors = torch.Tensor | np.ndarray
 
 class MetricsError(ValueError):
     "Input from which no honest figure can be computed. The message says what is wrong with it."
 
 def _as_tensor(x: Any, what: str) -> torch.Tensor:
+    wrong = None
     try:
+        if np.ma.is_masked(x): wrong = "some are masked: leave their images out, or fill them"
         if isinstance(x, (list, tuple)) and len(x) and all(map(torch.is_tensor, x)): x = torch.stack(list(x))
-        x = torch.as_tensor(x if torch.is_tensor(x) else np.asarray(x)).detach()
-    except (TypeError, ValueError, RuntimeError) as e:
-        message = f"{what} must be numbers, a row of equal length for each image: {' '.join(str(e).split())}"
-        raise MetricsError(message) from None
-    if x.is_complex():
+        x = x.detach() if torch.is_tensor(x) else torch.as_tensor(_as_array(x))
+        if x.layout != torch.strided: x = x.to_dense()
+        if x.is_meta: wrong = "these are on the device meta, which holds none."
+    except (TypeError, ValueError, RuntimeError) as e: wrong = ' '.join(str(e).split())
+    if wrong is not None: message = f"{what} must be numbers, a row of equal length for each image: {wrong}"
+    elif x.is_complex():
         message = f"{what} are complex numbers ({x.dtype}): take their real parts, or their absolute values."
-        raise MetricsError(message)
-    return x if x.dtype == torch.float64 else x.float()
+    else: return x.double() if x.dtype in _in_64_bits else x.float()
+    raise MetricsError(message)
+
+_in_64_bits = torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64  # 32 keep whole numbers up to 2**24
+
+def _as_array(x: Any) -> np.ndarray:
+    "Numbers in the machine's own order, of a kind that torch knows."
+    x = np.asarray(x)
+    if x.dtype.kind == "O" or x.dtype == np.longdouble: x = x.astype(np.float64)
+    return np.ascontiguousarray(x, x.dtype.newbyteorder("="))
 
 def as_embeddings(
     x: Vectors,        # (n, e)
     what: str,         # to call them in a message
-) -> torch.Tensor:     # (n, e), float32 (float64 if x is), where x was
+) -> torch.Tensor:     # (n, e), float32, or float64 if x needs it, where x was
     "Embeddings as they can be compared. Raises `MetricsError` for another shape, or for a row that is not finite."
     x = _as_tensor(x, what)
     if x.ndim != 2 or not len(x) or not x.shape[1]:
@@ -50,7 +61,7 @@ def as_embeddings(
         raise MetricsError(message)
     return x
 
-# %% ../nbs/13a_precision.ipynb #97f33bb6
+# %% ../nbs/13a_precision.ipynb #a2a64c26
 def unit_rows(
     x: torch.Tensor,  # (n, e)
 ) -> torch.Tensor:    # (n, e)
@@ -60,7 +71,7 @@ def unit_rows(
     if bool(((norm < limit) | (norm > 1/limit)).any()):
         x = x/x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return x/norm.clamp(min=1e-12)
+    return x/torch.where(norm > 0, norm, 1.)
 
 # %% ../nbs/13a_precision.ipynb #1d74dd91
 def _common(x: torch.Tensor, distance: str) -> torch.Tensor | None:
@@ -97,7 +108,7 @@ def without_common(
 def _differ_by_little(less: torch.Tensor, common: torch.Tensor) -> bool:
     return _mean_square(less) < 1e-4*float(common.square().sum())
 
-# %% ../nbs/13a_precision.ipynb #7cad75f4
+# %% ../nbs/13a_precision.ipynb #ecec25f2
 @dataclass
 class Compared:
     "Queries and gallery such that `q @ g.T + bias` ranks the gallery of each query, the nearest first."
@@ -109,6 +120,7 @@ class Compared:
     gallery: torch.Tensor          # (m, e)
     distance: str                  # `cosine` or `euclidean`
     common: torch.Tensor | None    # what was taken from both, (e,) float64
+    power: int = 0                 # both were multiplied by two to this power, so that their squares are numbers
 
     def similarity(
         self,
@@ -125,22 +137,35 @@ class Compared:
         if self.distance == "cosine": return similarity.to(self.q.dtype)
         return similarity.clamp(max=0).to(self.q.dtype)
 
+    def given_scale(
+        self,
+        similarity: torch.Tensor,
+    ) -> torch.Tensor:
+        "Similarities of what was given; those beyond what a number can hold are the lowest that it can."
+        if not self.power: return similarity
+        scaled = similarity*2.**-self.power*2.**-self.power
+        return torch.where(similarity == -torch.inf, similarity, scaled.clamp(min=torch.finfo(scaled.dtype).min))
+
     @cached_property
     def same(self) -> torch.Tensor:  # (m,)
         "A number for each image of the gallery; equal rows have the same."
         weights = torch.linspace(1, 2, self.g.shape[1], dtype=torch.float64, device=self.g.device).sqrt()
         return torch.cat([(part.double()*weights).sum(1) for part in self.g.split(1 << 15)])
 
-# %% ../nbs/13a_precision.ipynb #6a29770f
+# %% ../nbs/13a_precision.ipynb #f45b58f7
 def compared(
     queries: torch.Tensor,           # (n, e), of `as_embeddings`
     gallery: torch.Tensor | None,    # (m, e); None for the queries themselves
     distance: str,                   # `cosine` or `euclidean`
 ) -> Compared:
     "Make both sides ready. Says by a warning when they differ by so little that it takes care to tell them apart."
-    given = (queries, queries if gallery is None else gallery)
-    if any(x.dtype == torch.float64 for x in given) or (distance == "euclidean" and _overflows(*given)):
+    given, power = (queries, queries if gallery is None else gallery), 0
+    most = max(float(x.abs().max()) for x in given) if distance == "euclidean" else 1.
+    if any(x.dtype == torch.float64 for x in given) or not 1e-12 < most < 1e17:   # squares in 32 bits
         given = tuple(x.double() for x in given)
+    if most and not 2.**-400 < most < 2.**480:                                    # squares in 64
+        power = (480 if most > 1 else 0) - int(np.frexp(most)[1])
+        given = tuple(torch.ldexp(x, x.new_tensor(power//2)).ldexp(x.new_tensor(power - power//2)) for x in given)
     if gallery is None: given = given[:1]*2
     unit = distance == "cosine"
     q, g = _both(*given, unit_rows) if unit else given
@@ -149,15 +174,11 @@ def compared(
         q, g = _both(*given, lambda x: _apart(x, common, unit))
         if _differ_by_little(g, common): warnings.warn(_NOTE, stacklevel=2)
     bias, own = _numbers(q, g, distance, common, given[0])
-    return Compared(q, g, bias, own, *given, distance, common)
+    return Compared(q, g, bias, own, *given, distance, common, power)
 
 def _both(queries: torch.Tensor, gallery: torch.Tensor, make: Any) -> tuple[torch.Tensor, torch.Tensor]:
     q = make(queries)
     return q, q if gallery is queries else make(gallery)
-
-def _overflows(*sides: torch.Tensor) -> bool:
-    "Whether squares leave the range of float32."
-    return any(float(x.abs().max()) > 1e17 for x in sides)
 
 # %% ../nbs/13a_precision.ipynb #fdfbb933
 _NOTE = ("the embeddings differ by less than a hundredth of what they have in common: they are compared without it, "
@@ -176,7 +197,7 @@ def _numbers(
     number = [unit_rows(part.double()) @ common for part in queries.split(1 << 15)]
     return bias, (1., torch.cat(number) + .5*(1 - length) if number else None)
 
-# %% ../nbs/13a_precision.ipynb #000a2bdf
+# %% ../nbs/13a_precision.ipynb #22efd34a
 _wrong_by = {torch.float32: 2.**-22, torch.float64: 2.**-46}  # of a product of rows of length one
 
 def sizes(
@@ -195,18 +216,65 @@ def near_ties(
     ranked: torch.Tensor,  # what ranks, falling, (b, k)
     ids: torch.Tensor,     # of the neighbours, (b, k)
 ) -> torch.Tensor:         # (b,), bool
-    "Queries whose neighbours products cannot tell apart: some of the first eight, or a quarter of all."
+    "Queries whose neighbours products cannot tell apart: some of the first eight, the last two, or a quarter of all."
     near = ranked[:, :-1] - ranked[:, 1:] <= _wrong_by[c.q.dtype]*sizes(c, rows, ids[:, :8])
     row, place = near[:, :7].nonzero(as_tuple=True)
     twins = (c.g[ids[row, place]] == c.g[ids[row, place + 1]]).all(1)              # are equal, rightly
     doubtful = torch.zeros(len(rows), dtype=torch.bool, device=ranked.device)
     doubtful[row[~twins]] = True
+    last = near[:, -1].nonzero()[:, 0]               # whether what comes after the last one is as near, nobody knows
+    doubtful[last] |= c.same[ids[last, -1]] != c.same[ids[last, -2]]
     if near.shape[1] < 8: return doubtful
     many = (near.float().mean(1) > .25).nonzero()[:, 0]
     if not len(many): return doubtful
     twins = c.same[ids[many, 1:]] == c.same[ids[many, :-1]]
     doubtful[many] |= (near[many] & ~twins).float().mean(1) > .25
     return doubtful
+
+def settle(
+    c: Compared,
+    rows: torch.Tensor,    # numbers of the queries, (b,)
+    ranked: torch.Tensor,  # what ranks, falling, (b, k)
+    ids: torch.Tensor,     # of the neighbours, (b, k)
+) -> None:
+    "Put those that products in 32 bits cannot tell apart into the order of 64 bits. In place."
+    if c.q.dtype == torch.float64: return
+    wide = _wrong_by[c.q.dtype]*sizes(c, rows, ids[:, :8])
+    near = ranked[:, :-1] - ranked[:, 1:] <= wide
+    row, place = near.nonzero(as_tuple=True)
+    differ = c.same[ids[row, place]] != c.same[ids[row, place + 1]] if len(row) else row.bool()
+    if not differ.any(): return
+    starts = torch.ones_like(differ)                 # runs of neighbours, each as near as the one before it
+    starts[1:] = (row[1:] != row[:-1]) | (place[1:] != place[:-1] + 1)
+    run = starts.long().cumsum(0) - 1
+    mixed = torch.zeros_like(differ).index_fill_(0, run[differ], True)[run]
+    starts &= mixed
+    at, place, run = (torch.cat(x) for x in ((row[starts], row[mixed]), (place[starts], place[mixed] + 1),
+                                             (run[starts], run[mixed])))
+    order = (at*ids.shape[1] + place).argsort()
+    at, place, run = at[order], place[order], run[order]
+    ids[at, place] = _in_order(c, rows[at], ids[at, place], run, 2.**-24*wide[at, 0].double())  # 2**-46 of the sizes
+
+def _in_order(
+    c: Compared, rows: torch.Tensor, ids: torch.Tensor, run: torch.Tensor, rounding: torch.Tensor,
+) -> torch.Tensor:                                   # ids, (n,)
+    "Within each run the nearest first, equal ones by number."
+    parts = zip(rows.split(1 << 12), ids.split(1 << 12))
+    s = torch.cat([_products(c, *part) for part in parts])
+    order = s.argsort(descending=True, stable=True)
+    order = order[run[order].argsort(stable=True)]
+    ids, s, run, rounding = ids[order], s[order], run[order], rounding[order]
+    step = torch.zeros_like(run)
+    step[1:] = ((s[:-1] - s[1:] > rounding[1:]) | (run[1:] != run[:-1])).long().cumsum(0)
+    order = ids.argsort(stable=True)
+    return ids[order[step[order].argsort(stable=True)]]
+
+def _products(c: Compared, rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:  # (n,), float64
+    "What ranks one neighbour of each query."
+    g = ready(c, c.gallery[ids])
+    s = (ready(c, c.queries[rows])*g).sum(1)
+    bias, _ = _numbers(g[:0], g, c.distance, c.common, g[:0])
+    return s if bias is None else s + bias
 
 def ready(
     c: Compared,

@@ -6,11 +6,13 @@
 __all__ = ['Apart', 'Search', 'installed_faiss', 'neighbour_blocks', 'neighbours', 'first_right', 'approximate_search',
            'compare_searches', 'MetricsError', 'Vectors', 'as_embeddings']
 
-# %% ../nbs/13a_search.ipynb #4e580cc8
+# %% ../nbs/13a_search.ipynb #db887e24
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from vptsp.precision import (
     exact,
     from_differences,
     near_ties,
+    settle,
     sizes,
     unit_rows,
 )
@@ -180,7 +183,7 @@ def _chosen_faiss(use_faiss: bool | None, q: torch.Tensor) -> ModuleType | None:
     if use_faiss is None: use_faiss = q.is_cuda and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
     return faiss if use_faiss else None
 
-# %% ../nbs/13a_search.ipynb #3c98c62d
+# %% ../nbs/13a_search.ipynb #8dfdc5ae
 def neighbour_blocks(
     queries: Vectors,                # (n, e)
     gallery: Vectors | None = None,  # (m, e); None to search among the queries themselves, each without itself
@@ -190,6 +193,23 @@ def neighbour_blocks(
     apart: Apart | None = None,      # a number for each query (n,) and image (m,): equal ones are not compared
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # similarity (b, k) and number (b, k) of each block of queries
     "`neighbours`, a block of queries at a time. Number -1, similarity minus infinity: no candidate was left."
+    blocks = _blocks(queries, gallery, k, distance, use_faiss, apart)
+    while True:
+        with _in_full(queries): block = next(blocks, None)  # entered anew for each: what runs between them is not ours
+        if block is None: return
+        yield block
+
+@contextmanager
+def _in_full(x: Any) -> Iterator[None]:
+    "Without autocast, under which products of matrices keep three digits."
+    with ExitStack() as stack:
+        for kind in {"cpu", x.device.type if torch.is_tensor(x) else "cpu"} - {"meta"}:
+            if torch.is_autocast_enabled(kind): stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+def _blocks(
+    queries: Vectors, gallery: Vectors | None, k: int, distance: str, use_faiss: bool | None, apart: Apart | None,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     own = gallery is None
     q, g, have = _checked(queries, gallery, k, distance)
     faiss, c = _chosen_faiss(use_faiss, q), compared(q, g, distance)
@@ -202,18 +222,20 @@ def neighbour_blocks(
         ranked, ids = _by_number(ranked, ids)
         if found > k: _settle_cut((first, ranked, ids), k, c, own, apart)
         again = near_ties(c, rows, ranked, ids).nonzero()[:, 0]
+        settle(c, rows, ranked, ids)
         similarity, ids = c.similarity(rows, ranked[:, :k]), ids[:, :k]
         if len(again):
             similarity[again], better = _exactly(c, rows[again], k, own, apart)
             changed += int(((better != ids[again]) & (similarity[again] > -torch.inf)).any(1).sum())
             ids[again] = better
-        yield similarity, ids if apart is None else ids.masked_fill_(similarity == -torch.inf, -1)
+        if apart is not None: ids.masked_fill_(similarity == -torch.inf, -1)
+        yield c.given_scale(similarity), ids
     if c.common is None and changed > .05*len(q): warnings.warn(_CHANGED, stacklevel=2)
 
 _CHANGED = ("many images differ from each other by less than 32-bit numbers can tell: they were compared in float64. "
             "The model has probably put whole groups of images into one place.")
 
-# %% ../nbs/13a_search.ipynb #82d249c6
+# %% ../nbs/13a_search.ipynb #90ba4681
 def neighbours(
     queries: Vectors,                # (n, e)
     gallery: Vectors | None = None,  # (m, e); None to search among the queries themselves, each without itself
@@ -234,6 +256,11 @@ def first_right(
     apart: Apart | None = None,    # as for `neighbour_blocks`
 ) -> torch.Tensor:                 # (b,), from 1; 0 where there is none
     "The rank of the first image of a query's class, however far behind it stands."
+    with _in_full(queries): return _ranks(queries, gallery, rows, classes, distance, apart)
+
+def _ranks(
+    queries: Vectors, gallery: Vectors | None, rows: torch.Tensor, classes: Apart, distance: str, apart: Apart | None,
+) -> torch.Tensor:
     q, g, _ = _checked(queries, gallery, 1, distance)
     c, ranks = compared(q, g, distance), []
     y, gallery_y = (numbers.to(q.device) for numbers in classes)
