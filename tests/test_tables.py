@@ -399,6 +399,41 @@ def test_a_split_under_another_name_is_said(folder):
     assert not read(folder, parted({c: c for c in "abcdef"}).replace("Split", "Subset"))[1]
 
 
+@pytest.mark.parametrize("column", ["dataset", "data_set", "Data Set", "dataset_split", "image_set", "type", "mode",
+                                    "purpose", "group", "kind", "", "x y"])
+@pytest.mark.parametrize("train, test", [("train", "test"), ("Training", "VAL"), ("seen", "unseen")])
+def test_any_column_of_words_for_parts_is_said(folder, column, train, test):
+    text = parted({c: train for c in "abc"} | {c: test for c in "def"}).replace("Split", column)
+    _, said = read(folder, text)
+    assert len(said) == 1 and "is not used: call it split" in said[0] and column.casefold() in said[0]
+    assert not read(folder, text + "\n", columns=[column])[1] if column else True
+    assert not read(folder, parted({c: train for c in "abcdef"}).replace("Split", column))[1]   # one part only
+    assert not read(folder, parted({c: "test" if c == "a" else "tabby" for c in "abcdef"}).replace("Split", column))[1]
+
+
+@pytest.mark.parametrize("column", ["is_train", "is_training_image", "train", "isTrain", "istrain", "in_test", "Test"])
+@pytest.mark.parametrize("no, yes", [("0", "1"), ("False", "True"), ("no", "yes"), ("", "x"), ("0.0", "1.0")])
+def test_a_flag_for_a_part_is_said(folder, column, no, yes):
+    text = parted({c: no for c in "abc"} | {c: yes for c in "def"}).replace("Split", column)
+    _, said = read(folder, text)
+    assert len(said) == 1 and "is not used: call it split, with train and test as its values" in said[0]
+    for other in ("is_male", "restrained", "trainer", "contested", "test_result"):
+        assert not read(folder, text.replace(column, other, 1))[1]
+    assert not read(folder, text.replace(f",{yes}\n", ",2\n" if yes == "1" else ",maybe\n", 1))[1]
+
+
+def test_a_column_of_parquet_like_a_split_is_said(folder):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for values in (["train"]*9 + ["test"]*9, [True]*9 + [False]*9, [1]*9 + [0]*9, [b"train"]*9 + [b"test"]*9):
+        named = {"path": NAMES, "label": [n[0] for n in NAMES], "is_train": values}
+        parquet.write_table(pa.table(named), folder/"t.parquet")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            from_csv(folder/"t.parquet")
+        said = [str(w.message) for w in caught]
+        assert len(said) == (values[0] != b"train") and all("the column is_train (" in text for text in said)
+
+
 @pytest.mark.parametrize("word, part", [("train", "train"), ("Training-Images", "train"), ("VALIDATION", "val"),
                                         ("test data", "test"), ("Query", "query"), ("lemon", None), ("trainer", None),
                                         ("", None), ("latest", None), ("hold_out", "eval"), ("Held-Out", "eval"),

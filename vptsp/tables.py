@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['from_csv']
 
-# %% ../nbs/03d_tables.ipynb #1661562b
+# %% ../nbs/03d_tables.ipynb #0b2b1374
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
@@ -18,7 +17,7 @@ from .files import DataError, printable
 from .labels import LabelError, clean_text, label_values, missing_labels
 from .listing import Ledger
 from .lists import Entry, entry_of, without_repeats
-from .records import TableRow, like_split, read_table
+from .records import TableRow, read_table
 from .rows import Row, Split, measured_part, part_of, parted_data, split_data, trains_all
 
 # %% ../nbs/03d_tables.ipynb #e2cf9913
@@ -61,16 +60,7 @@ def _text(row: TableRow, column: str) -> str:
         raise DataError(message)
     return str(value) if column == "path" else clean_text(str(value))
 
-# %% ../nbs/03d_tables.ipynb #f7a14d20
-def _say_split(name: str, rows: Sequence[TableRow]) -> None:
-    "Warn of a column that says what is for what under another name."
-    for column in like_split:
-        if "split" in rows[0].values or column not in rows[0].values: continue
-        words = {clean_text(str(row.values[column])) for row in rows}
-        if not all(map(part_of, words)): continue
-        warnings.warn(f"{name}: the column {column} ({', '.join(sorted(words))}) is not used: call it split if it says "
-                      "which images are for training and which for testing.", stacklevel=3)
-
+# %% ../nbs/03d_tables.ipynb #3466644d
 def _part(row: TableRow) -> str:
     "What a row is for."
     text = _text(row, "split")
@@ -132,7 +122,7 @@ def _check_repeats(entries: Sequence[Entry], once: Sequence[Entry], told: dict[s
                    f"{printable(column)}, but {told[first][column]!r} in {first}: an image has one value.")
         raise DataError(message)
 
-# %% ../nbs/03d_tables.ipynb #4f57f804
+# %% ../nbs/03d_tables.ipynb #2867b2a2
 def from_csv(
     path: str | Path,                 # of the table: CSV or the like, or Parquet
     root: str | Path | None = None,   # folder that the paths are under; the table's own by default
@@ -149,7 +139,6 @@ def from_csv(
         message = f"there is no folder {printable(root)!r}, under which the table's paths would be."
         raise DataError(message)
     rows, name = read_table(path, root, columns), printable(path.name)
-    _say_split(name, rows)
     parted = "split" in rows[0].values and not trains_all(split)
     if parted and not (isinstance(split, Real) and split == .5):
         message = f"{name} has a column split of its own: leave out split = {split!r}, or remove the column."
