@@ -120,6 +120,11 @@ def test_names_that_are_nearly_the_same():
     assert near_names(["1.5", "1.50", "-1.5", "0", "-0"]) == [["1.5", "1.50"], ["0", "-0"]]
     assert near_names(["1.1", "1.10"], fractions=False) == [] and near_names(["1", "1.0"], fractions=False)
     assert near_names(["1"*29 + "0", "1"*29 + "1", "v1", "v01", "1/7", "1/07", "7 ", "007"]) == [["7 ", "007"]]
+    cats = ["black_cat", "black cat", "Black-Cat", "black - cat", "black__cat", "black\u2010cat", "black\uff3fcat"]
+    assert near_names([*cats, "blackcat", "black+cat", "black.cat", "black/cat"]) == [cats]
+    assert near_names(["1-2", "1_2", "12", "1.2"]) == [["1-2", "1_2"]]
+    signs = ["A-", "A", "A+", "_A", "lag_-1", "lag_1", "lag -2", "lag 2", "-3", "3", "-", "_"]
+    assert near_names(signs) == []
     assert name_key("\ufb01ne\u200b \u00a0Stra\u00dfe") == "fine strasse"
 
 
@@ -214,12 +219,13 @@ def test_the_words_of_split():
     with pytest.raises(DataError, match="cannot be split"): from_pairs(pairs(SIX), split=[])
 
 
-def test_twins_across_the_split_are_refused():
-    labels = ["Cat"]*3 + ["cat"]*3 + ["dog"]*12
-    with pytest.raises(DataError, match="'cat' in test, which look like one class"):
-        from_pairs(pairs(labels), split=["cat"])
+@pytest.mark.parametrize("one, other", [("Cat", "cat"), ("black cat", "black_cat"), ("Black-Cat", "black cat")])
+def test_twins_across_the_split_are_refused(one, other):
+    labels = [one]*3 + [other]*3 + ["dog"]*12
+    with pytest.raises(DataError, match=f"{other!r} in test, which look like one class"):
+        from_pairs(pairs(labels), split=[other])
     data, said = warned(lambda: from_pairs(pairs(labels), split=["dog"]))
-    assert data.train.classes == ["Cat", "cat"] and "count as different classes" in said[0]
+    assert data.train.classes == [one, other] and "count as different classes" in said[0]
 
 
 @pytest.mark.parametrize("twin", ["07", "7.0", "+7"])

@@ -205,14 +205,18 @@ def _number_whole(groups: Sequence[Any]) -> Numbered:
     kept = [torch.arange(len(group)) for group in groups]
     return Numbered([torch.from_numpy(part) for part in np.split(numbers, ends)], found.tolist(), kept)
 
-# %% ../nbs/01d_labels.ipynb #1863c726
+# %% ../nbs/01d_labels.ipynb #60f833f4
+_between = r"(?<=[^\W_])(?![\s_]+-[0-9])[-_\s]+(?=[^\W_])"   # words; in lag_-1 it is a sign
+
 def name_key(
     name: str,
-) -> str:      # the same for names that differ in capitals, blanks and forms of characters alone
+) -> str:      # the same for names that differ in capitals, forms of characters, or blanks, _ and - alone
     "What is compared to find class names that are nearly the same."
-    if name.isascii(): return " ".join(name.casefold().split())
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return " ".join("".join(c for c in text if unicodedata.category(c) != "Cf").split())
+    text = name.casefold()
+    if not name.isascii():
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+        text = re.sub("[\u2010-\u2015\u2212]", "-", "".join(c for c in text if unicodedata.category(c) != "Cf"))
+    return re.sub(_between, " ", " ".join(text.split()))
 
 def _number_key(name: str, fractions: bool = True) -> str:
     "One spelling of a plain number; of any other name what `name_key` gives."
