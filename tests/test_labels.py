@@ -128,6 +128,27 @@ def test_names_that_are_nearly_the_same():
     assert name_key("\ufb01ne\u200b \u00a0Stra\u00dfe") == "fine strasse"
 
 
+@pytest.mark.parametrize("copy", [
+    "Dog (1)", "dog(2)", "dog_(1)", "dog - Copy", "dog - Copy (2)", "dog copy", "dog copy 2", "dog_copy", "dog - Kopie",
+    "dog Kopie 3", "dog - Kopie (2)", "dog (copy)", "dog (3rd copy)", "Copy of dog", "Kopie von dog", "dog copie",
+    "dog - c\u00f3pia", "dog - \u526f\u672c", "dog \u306e\u30b3\u30d4\u30fc", "dog copy copy"])
+def test_copies_by_the_system_are_nearly_the_same(copy):
+    assert near_names(["dog", copy, "cat"]) == [["dog", copy]]
+    assert near_names([copy, "cat", "dog (7)", "owl copy"]) == []
+    labels = ["dog"]*3 + [copy]*3 + ["cat"]*12
+    with pytest.raises(DataError, match="look like one class"): from_pairs(pairs(labels), split=[copy])
+    data, said = warned(lambda: from_pairs(pairs(labels), split=["cat"]))
+    assert {"dog", copy} == set(data.train.classes) and "count as different classes" in said[0]
+
+
+def test_what_is_no_copy():
+    names = ["car", "car (2012)", "car (red)", "car copyright", "photocopy", "copy", "(1)", "(2)", "car 1", "carcopy",
+             "copier", "copy car", "crane (1)", "crane (3)", "car of copy"]
+    assert near_names(names) == []
+    assert near_names(["7", "07 (1)", "7 copy", "8"]) == [["7", "07 (1)", "7 copy"]]
+    assert near_names(["cat copy", "cat", "cat copy (2)"]) == [["cat copy", "cat", "cat copy (2)"]]
+
+
 PICTURES = [Image.new("RGB", (4, 4), (9*i, 0, 0)) for i in range(18)]
 SIX = [c for c in range(6) for _ in range(3)]
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['LabelError', 'clean_text', 'missing_labels', 'label_values', 'Numbered', 'number_labels', 'name_key', 'near_names']
 
-# %% ../nbs/01d_labels.ipynb #73c8acf4
+# %% ../nbs/01d_labels.ipynb #8816729d
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -205,7 +205,7 @@ def _number_whole(groups: Sequence[Any]) -> Numbered:
     kept = [torch.arange(len(group)) for group in groups]
     return Numbered([torch.from_numpy(part) for part in np.split(numbers, ends)], found.tolist(), kept)
 
-# %% ../nbs/01d_labels.ipynb #60f833f4
+# %% ../nbs/01d_labels.ipynb #34800a0f
 _between = r"(?<=[^\W_])(?![\s_]+-[0-9])[-_\s]+(?=[^\W_])"   # words; in lag_-1 it is a sign
 
 def name_key(
@@ -226,6 +226,19 @@ def _number_key(name: str, fractions: bool = True) -> str:
     if fraction and not fractions: return key
     return f"{sign}{whole}.{fraction}".rstrip(".") if fraction or whole != "0" else "0"
 
+_copy_words = "copy|kopie|copie|copia|cópia|kopia|kopio|kopi|kopya|копия|コピー|副本|another copy"
+_copy_of = re.compile(rf"""(?P<a>.+?)[\s_-]*(?:\([0-9]{{1,2}}\)|\((?:{_copy_words})\)|\([0-9]{{1,2}}\w\w\ copy\))
+                      |(?P<b>.+?)(?:[\s_-]+(?:{_copy_words})(?:\ [0-9]{{1,2}})?|\ ?のコピー)
+                      |(?:copy\ of|kopie\ von|copie\ de|copia\ de|copia\ di)\ (?P<c>.+)""", re.VERBOSE)
+
+def _original(key: str, keys: Set, key_of: Callable[[str], str]) -> str:
+    "Of what a name is a copy as computers call them, cat (1) of cat; itself where no such name is there."
+    found = rest = key
+    while copied := _copy_of.fullmatch(rest):
+        rest = copied["a"] or copied["b"] or copied["c"]
+        if key_of(rest) in keys: found = key_of(rest)
+    return found
+
 def near_names(
     names: Iterable[str],     # of classes
     numbers: bool = True,     # whether 7, 07 and 7.0 are nearly the same too
@@ -233,6 +246,8 @@ def near_names(
 ) -> list[list[str]]:         # groups of two or more
     "Names that are nearly the same, in their order."
     groups: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
-        groups.setdefault(_number_key(name, fractions) if numbers else name_key(name), []).append(name)
+    def key_of(name: str) -> str: return _number_key(name, fractions) if numbers else name_key(name)
+    keys = {name: key_of(name) for name in names}
+    known = set(keys.values())
+    for name, key in keys.items(): groups.setdefault(_original(key, known, key_of), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
