@@ -254,7 +254,9 @@ def test_lists_of_labels_written_as_text(folder, label):
     assert "[new]" in counted(read(folder, lines(label=lambda n: "[new]" if n[0] == "a" else n[0]))[0])
 
 
-@pytest.mark.parametrize("word", ["", " ", '""', "\u200b", "nan", "NaN", "None", "NULL", "<NA>", "N/A", "#N/A"])
+@pytest.mark.parametrize("word", ["", " ", '""', "\u200b", "nan", "NaN", "None", "NULL", "<NA>", "N/A", "#N/A", "na",
+                                  "?", "-", "#BEZUG!", "#NV", "#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "#NUM!",
+                                  "#NULL!"])
 def test_missing_labels(folder, word):
     text = lines(label=lambda n: word if n[0] == "b" else n[0])
     refused(folder, text, "line 5: path and label must both be there, but the label is .* 3 of 18 rows")
@@ -263,6 +265,12 @@ def test_missing_labels(folder, word):
     assert read(folder, text, missing="keep", split=[word.strip('"')])[0].counts()["query"] == (3, 1)
     refused(folder, lines(), "missing = 'no'", missing="no")
     refused(folder, lines(label=lambda n: word), "no row has a label", missing="drop")
+
+
+def test_signs_among_signs_are_labels(folder):
+    data, _ = read(folder, lines(label=lambda n: "?-!+ab"["abcdef".index(n[0])]))
+    assert counted(data) == {c: 3 for c in "?-!+ab"}
+    assert counted(read(folder, lines(label=lambda n: {"a": "#1", "b": "Na"}.get(n[0], n[0])))[0])["#1"] == 3
 
 
 def test_minus_one_is_missing_where_nothing_else_is_negative(folder):

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['from_csv']
 
-# %% ../nbs/03d_tables.ipynb #0b2b1374
+# %% ../nbs/03d_tables.ipynb #eca569ad
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
@@ -20,8 +20,17 @@ from .lists import Entry, entry_of, without_repeats
 from .records import TableRow, read_table
 from .rows import Row, Split, measured_part, part_of, parted_data, split_data, trains_all
 
-# %% ../nbs/03d_tables.ipynb #e2cf9913
-_words_for_missing = {"null", "NULL", "NA", "N/A", "n/a", "#N/A"}   # of R, databases and spreadsheets
+# %% ../nbs/03d_tables.ipynb #6d337830
+_words_for_missing = {"null", "NULL", "NA", "na", "N/A", "n/a", "#N/A", "#NV", "#N/D"}   # of R, databases, spreadsheets
+_error = re.compile(r"#[A-Z/0_]+[!?]")   # of a formula: #REF!
+_signs_for_missing = {"?", "-"}
+
+def _say_missing(values: Iterable) -> set:
+    "The texts that stand for a missing value. A sign is one of the values where others are signs, too."
+    texts = {value for value in values if isinstance(value, str)}
+    signs = _signs_for_missing & texts
+    if any(len(text) == 1 and not text.isalnum() for text in texts - signs): signs = set()
+    return {text for text in texts if text in _words_for_missing or _error.fullmatch(text)} | signs
 
 _a_list = r"\[\s*(['\"].*['\"]|[0-9]+(\s*,\s*[0-9]+)*)\s*\]"   # as Python writes it
 
@@ -37,7 +46,8 @@ def _labels(name: str, rows: Sequence[TableRow], missing: str) -> tuple[list[str
     if several is not None:
         message = f"{rows[several].place}: the label {values[several]!r} is a list: an image has one label."
         raise LabelError(message)
-    lost = set(missing_labels(values)) | {i for i, value in enumerate(values) if value in _words_for_missing}
+    no_label = _say_missing(values)
+    lost = set(missing_labels(values)) | {i for i, value in enumerate(values) if value in no_label}
     if lost and missing == "refuse":
         first = min(lost)
         message = (f"{rows[first].place}: path and label must both be there, but the label is "
@@ -101,14 +111,15 @@ def _sets_of(name: str, entries: _Entries, split: Split, closed_set: bool, ledge
     data.passed_over = ledger
     return data
 
-# %% ../nbs/03d_tables.ipynb #4288f2ab
+# %% ../nbs/03d_tables.ipynb #5001307c
 def _further(name: str, rows: Sequence[TableRow], columns: Sequence[str]) -> dict[str, dict[str, str | None]]:
     "What columns say of each row, by its place; None where they say nothing."
     told: dict[str, dict[str, str | None]] = {row.place: {} for row in rows}
     for column in columns:
         values, _ = label_values([row.value(column) for row in rows], "keep", f"{name}: the column {printable(column)}")
         texts = [None if value is None else str(value) for value in values]
-        for row, text in zip(rows, texts): told[row.place][column] = None if text in _words_for_missing else text
+        unsaid = _say_missing(texts)
+        for row, text in zip(rows, texts): told[row.place][column] = None if text in unsaid else text
     return told
 
 def _check_repeats(entries: Sequence[Entry], once: Sequence[Entry], told: dict[str, dict[str, str | None]]) -> None:
