@@ -103,6 +103,9 @@ def test_arrow_and_what_is_like_pandas():
     big = 2**60 + 1
     assert label_values(pa.array([1, None, big]), missing="drop") == ([1, big], [0, 2])
     assert label_values(pa.chunked_array([["a"], ["b"]]).dictionary_encode())[0] == ["a", "b"]
+    for few in (pa.array([.1, None, 2e10], pa.float32()), pa.array([.1, None, 2e10], pa.float32()).dictionary_encode()):
+        assert label_values(few, "drop") == ([.1, 20000000000], [0, 2])
+    assert label_values(pa.array(np.array([.1, .3], np.float16)))[0] == [.1, .3]
 
     class Series:
         def __init__(self, values): self.values = values
@@ -335,6 +338,14 @@ def test_hub_tables_with_missing_labels(labels, names):
     with pytest.raises(LabelError, match="dataset: labels: 1 of 18 are missing, number 17"):
         from_hf(Table(labels, names))
     assert from_hf(Table(labels, names), missing="drop").counts() == {"train": (9, 3), "query": (8, 3)}
+
+
+def test_floats_of_few_bits_of_hub_tables():
+    for bits in ("float32", "float16"):
+        table = Table([float(getattr(np, bits)(c/10)) for c in SIX[:-1]] + [.5])
+        table.features["label"].dtype = bits
+        assert names_of(from_hf(table)) == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+    assert names_of(from_hf(Table(np.array(SIX, np.float32)/10))) == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
 
 
 def test_hub_tables():

@@ -510,6 +510,15 @@ def test_parquet_with_every_kind_of_column(folder):
     assert from_csv(parquet(folder, path=NAMES, label=letters, split=splits)).query.classes == ["f"]
 
 
+def test_parquet_floats_of_few_bits_are_as_they_were_written(folder):
+    pa = pytest.importorskip("pyarrow")
+    for kind in (pa.float32(), pa.float64()):
+        values = pa.array([.1*int("abcdef".index(n[0])) for n in NAMES], kind)
+        data = from_csv(parquet(folder, path=NAMES, label=values, size=values), columns=["size"])
+        if kind == pa.float32(): assert set(counted(data)) == {"0", "0.1", "0.2", "0.3", "0.4", "0.5"}
+        assert {"0.1", "0.2"} <= {*data.train.about["size"]}
+
+
 def test_parquet_that_is_none(folder):
     letters = [n[0] for n in NAMES]
     with pytest.raises(DataError, match="a list: an image has one label"):

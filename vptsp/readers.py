@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['from_pairs', 'from_hf']
 
-# %% ../nbs/04_readers.ipynb #8d484c48
+# %% ../nbs/04_readers.ipynb #327f0b2f
 import io
 import os
 import warnings
@@ -19,7 +19,7 @@ from PIL import Image
 from .data import RetrievalData
 from .files import DataError, printable
 from .folders import class_folders, from_folder
-from .labels import LabelError, clean_text, label_values
+from .labels import LabelError, as_written, clean_text, label_values
 from .listing import first_folder, image_files, sub_folders
 from .lists import Entry, listed_image, read_lines, read_text, without_repeats
 from .rows import Row, Split, image_set, listed_data, split_classes, split_data
@@ -181,7 +181,7 @@ def from_pairs(
     else: _check_targets(pairs, labels, name)
     return _from_items(_Items(pairs, 0, name), labels, getattr(pairs, "classes", None), split, missing, paths)
 
-# %% ../nbs/04_readers.ipynb #a263905d
+# %% ../nbs/04_readers.ipynb #13057519
 def _from_hub(name: str, part: str):
     try:
         import datasets as hub  # pyright: ignore[reportMissingImports]
@@ -215,6 +215,9 @@ def from_hf(
     column that is not there, a label that is missing, or several labels an image."""
     rows = _from_hub(source, part) if isinstance(source, str) else source
     _check_hub(rows, image, label)
-    names = getattr((rows.features or {}).get(label), "names", None)
+    feature = (rows.features or {}).get(label)
+    names, kind = getattr(feature, "names", None), str(getattr(feature, "dtype", ""))
     name = source if isinstance(source, str) else "dataset"
-    return _from_items(_Items(rows, image, name), rows[label], names, split, missing)
+    labels = rows[label]
+    if not hasattr(labels, "dtype"): labels = as_written(labels, kind)
+    return _from_items(_Items(rows, image, name), labels, names, split, missing)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TableRow', 'read_table']
 
-# %% ../nbs/03b_records.ipynb #f1c604ac
+# %% ../nbs/03b_records.ipynb #6be56cee
 import csv
 import io
 import re
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .files import DataError, printable
-from .labels import clean_text
+from .labels import arrow_values, clean_text
 from .lists import find_image, read_text
 from .sides import part_of, plain, read_side
 
@@ -212,7 +212,7 @@ def _say_delimiter(path: Path, name: str, delimiter: str) -> None:
         between = _delimiters.get(delimiter, repr(delimiter))
         warnings.warn(f"{name}: fields are read between {between}, as the header has them.", stacklevel=6)
 
-# %% ../nbs/03b_records.ipynb #c23666fd
+# %% ../nbs/03b_records.ipynb #3acb79b2
 def _rows_of_parquet(path: Path, further: Sequence[str]) -> Iterator[TableRow]:
     name, wanted = printable(path.name), {*_used, *map(_column, further)}
     try:
@@ -227,7 +227,7 @@ def _rows_of_parquet(path: Path, further: Sequence[str]) -> Iterator[TableRow]:
             used = {_column(column): column for column in header if _column(column) in wanted}
             table = file.read(columns=list(used.values()))
             unused = _unused_of_parquet(file, wanted)
-        columns = {column: table.column(own).to_pylist() for column, own in used.items()}
+        columns = {column: arrow_values(table.column(own)) for column, own in used.items()}
     except DataError:
         raise
     except Exception as e:  # a damaged file raises almost anything
