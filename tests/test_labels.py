@@ -320,6 +320,28 @@ def test_targets_that_are_not_the_labels_of_the_items():
     with pytest.raises(LabelError, match="item 17 has the label 1, but its targets has 5"): from_pairs(Changed(SIX))
 
 
+def test_joined_datasets_number_the_same_classes():
+    from torch.utils.data import ConcatDataset, Subset
+    def part(classes, labels):
+        out = Set(labels, classes)
+        out.__class__ = type("Part", (Set,), {"__len__": lambda self: len(self.targets)})
+        return out
+    pets, cars = part(["cat", "dog"], [0, 0, 1, 1]), part(["truck", "van"], [0, 1, 1])
+    nested = ConcatDataset([ConcatDataset([pets, Subset(pets, [0])]), Subset(Subset(cars, [0, 1]), [1])])
+    for joined, message in ((ConcatDataset([pets, cars]), "0 is 'cat' in one .* 'truck' in another"),
+                            (nested, "1 is 'dog' in one of the datasets that are joined and 'van' in another")):
+        with pytest.raises(LabelError, match=f"pairs: the label {message}"): from_pairs(joined)
+        with pytest.raises(LabelError, match="label"): from_pairs(joined, split="all")
+    for other in (part(["cat", "dog"], [0, 1]), part(["cat", "dog", "owl"], [2, 1]), part(None, [0, 1]),
+                  part(["truck", "van"], [2, 3]), part(["truck", "van"], ["truck", "van"])):
+        if "truck" in other.targets: other, pets = other, part(["cat", "dog"], ["cat", "dog"])
+        assert from_pairs(ConcatDataset([pets, other]), split="all").train.classes
+    named = ConcatDataset([pets, cars])
+    named.classes = ["a", "b"]
+    pets.targets = [0, 1]
+    assert from_pairs(named).query.classes == ["b"]
+
+
 # ---- the hub
 
 class Table:
