@@ -3,6 +3,7 @@ import csv
 import io
 import os
 import random
+import re
 import unicodedata
 import warnings
 
@@ -392,13 +393,14 @@ def test_training_on_all(folder, split):
         assert data.counts() == {"train": (18, 6), "query": (0, 0)} and not data.has_test
 
 
-@pytest.mark.parametrize("split", [True, False, np.bool_(True)])
+@pytest.mark.parametrize("split", [True, False, np.bool_(True), None, len, list, 1j])
 def test_a_flag_is_no_split(folder, split):
-    refused(folder, lines(), f"split = {split}: the share of the classes that trains lies between", split=split)
+    split_said = re.escape(getattr(split, "__name__", str(split)))
+    refused(folder, lines(), f"split = {split_said}: the share of the classes that trains lies between", split=split)
     pairs = [(Image.new("RGB", (8, 8)), name) for name in "abcd"]
     with pytest.raises(DataError, match="'all' trains on every class"): from_pairs(pairs, split=split)
     for i, name in enumerate(NAMES): picture(folder/"tree"/name[0]/name, i)
-    with pytest.raises(DataError, match=f"split = {split}: "): from_folder(folder/"tree", split=split)
+    with pytest.raises(DataError, match=f"split = {split_said}: "): from_folder(folder/"tree", split=split)
 
 
 def test_a_split_under_another_name_is_said(folder):
@@ -480,7 +482,7 @@ def test_the_words_of_split(folder):
     assert read(folder, text, split=["all"])[0].query.classes == ["all"]
     refused(folder, lines(), "split names 'af', but no image has this class", split="af")
     for split in (3, -1, float("nan"), True): refused(folder, lines(), "lies between 0 and 1", split=split)
-    refused(folder, lines(), "split: one value, 'None'", split=None)
+    refused(folder, lines(), "split = None: the share of the classes that trains", split=None)
 
 
 # ---- Parquet
