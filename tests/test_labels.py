@@ -103,6 +103,9 @@ def test_arrow_and_what_is_like_pandas():
     big = 2**60 + 1
     assert label_values(pa.array([1, None, big]), missing="drop") == ([1, big], [0, 2])
     assert label_values(pa.chunked_array([["a"], ["b"]]).dictionary_encode())[0] == ["a", "b"]
+    for few in (pa.array([.1, None, 2e10], pa.float32()), pa.array([.1, None, 2e10], pa.float32()).dictionary_encode()):
+        assert label_values(few, "drop") == ([.1, 20000000000], [0, 2])
+    assert label_values(pa.array(np.array([.1, .3], np.float16)))[0] == [.1, .3]
 
     class Series:
         def __init__(self, values): self.values = values
@@ -120,7 +123,33 @@ def test_names_that_are_nearly_the_same():
     assert near_names(["1.5", "1.50", "-1.5", "0", "-0"]) == [["1.5", "1.50"], ["0", "-0"]]
     assert near_names(["1.1", "1.10"], fractions=False) == [] and near_names(["1", "1.0"], fractions=False)
     assert near_names(["1"*29 + "0", "1"*29 + "1", "v1", "v01", "1/7", "1/07", "7 ", "007"]) == [["7 ", "007"]]
+    cats = ["black_cat", "black cat", "Black-Cat", "black - cat", "black__cat", "black\u2010cat", "black\uff3fcat"]
+    assert near_names([*cats, "blackcat", "black+cat", "black.cat", "black/cat"]) == [cats]
+    assert near_names(["1-2", "1_2", "12", "1.2"]) == [["1-2", "1_2"]]
+    signs = ["A-", "A", "A+", "_A", "lag_-1", "lag_1", "lag -2", "lag 2", "-3", "3", "-", "_"]
+    assert near_names(signs) == []
     assert name_key("\ufb01ne\u200b \u00a0Stra\u00dfe") == "fine strasse"
+
+
+@pytest.mark.parametrize("copy", [
+    "Dog (1)", "dog(2)", "dog_(1)", "dog - Copy", "dog - Copy (2)", "dog copy", "dog copy 2", "dog_copy", "dog - Kopie",
+    "dog Kopie 3", "dog - Kopie (2)", "dog (copy)", "dog (3rd copy)", "Copy of dog", "Kopie von dog", "dog copie",
+    "dog - c\u00f3pia", "dog - \u526f\u672c", "dog \u306e\u30b3\u30d4\u30fc", "dog copy copy"])
+def test_copies_by_the_system_are_nearly_the_same(copy):
+    assert near_names(["dog", copy, "cat"]) == [["dog", copy]]
+    assert near_names([copy, "cat", "dog (7)", "owl copy"]) == []
+    labels = ["dog"]*3 + [copy]*3 + ["cat"]*12
+    with pytest.raises(DataError, match="look like one class"): from_pairs(pairs(labels), split=[copy])
+    data, said = warned(lambda: from_pairs(pairs(labels), split=["cat"]))
+    assert {"dog", copy} == set(data.train.classes) and "count as different classes" in said[0]
+
+
+def test_what_is_no_copy():
+    names = ["car", "car (2012)", "car (red)", "car copyright", "photocopy", "copy", "(1)", "(2)", "car 1", "carcopy",
+             "copier", "copy car", "crane (1)", "crane (3)", "car of copy"]
+    assert near_names(names) == []
+    assert near_names(["7", "07 (1)", "7 copy", "8"]) == [["7", "07 (1)", "7 copy"]]
+    assert near_names(["cat copy", "cat", "cat copy (2)"]) == [["cat copy", "cat", "cat copy (2)"]]
 
 
 PICTURES = [Image.new("RGB", (4, 4), (9*i, 0, 0)) for i in range(18)]
@@ -214,12 +243,13 @@ def test_the_words_of_split():
     with pytest.raises(DataError, match="cannot be split"): from_pairs(pairs(SIX), split=[])
 
 
-def test_twins_across_the_split_are_refused():
-    labels = ["Cat"]*3 + ["cat"]*3 + ["dog"]*12
-    with pytest.raises(DataError, match="'cat' in test, which look like one class"):
-        from_pairs(pairs(labels), split=["cat"])
+@pytest.mark.parametrize("one, other", [("Cat", "cat"), ("black cat", "black_cat"), ("Black-Cat", "black cat")])
+def test_twins_across_the_split_are_refused(one, other):
+    labels = [one]*3 + [other]*3 + ["dog"]*12
+    with pytest.raises(DataError, match=f"{other!r} in test, which look like one class"):
+        from_pairs(pairs(labels), split=[other])
     data, said = warned(lambda: from_pairs(pairs(labels), split=["dog"]))
-    assert data.train.classes == ["Cat", "cat"] and "count as different classes" in said[0]
+    assert data.train.classes == [one, other] and "count as different classes" in said[0]
 
 
 @pytest.mark.parametrize("twin", ["07", "7.0", "+7"])
@@ -290,6 +320,28 @@ def test_targets_that_are_not_the_labels_of_the_items():
     with pytest.raises(LabelError, match="item 17 has the label 1, but its targets has 5"): from_pairs(Changed(SIX))
 
 
+def test_joined_datasets_number_the_same_classes():
+    from torch.utils.data import ConcatDataset, Subset
+    def part(classes, labels):
+        out = Set(labels, classes)
+        out.__class__ = type("Part", (Set,), {"__len__": lambda self: len(self.targets)})
+        return out
+    pets, cars = part(["cat", "dog"], [0, 0, 1, 1]), part(["truck", "van"], [0, 1, 1])
+    nested = ConcatDataset([ConcatDataset([pets, Subset(pets, [0])]), Subset(Subset(cars, [0, 1]), [1])])
+    for joined, message in ((ConcatDataset([pets, cars]), "0 is 'cat' in one .* 'truck' in another"),
+                            (nested, "1 is 'dog' in one of the datasets that are joined and 'van' in another")):
+        with pytest.raises(LabelError, match=f"pairs: the label {message}"): from_pairs(joined)
+        with pytest.raises(LabelError, match="label"): from_pairs(joined, split="all")
+    for other in (part(["cat", "dog"], [0, 1]), part(["cat", "dog", "owl"], [2, 1]), part(None, [0, 1]),
+                  part(["truck", "van"], [2, 3]), part(["truck", "van"], ["truck", "van"])):
+        if "truck" in other.targets: other, pets = other, part(["cat", "dog"], ["cat", "dog"])
+        assert from_pairs(ConcatDataset([pets, other]), split="all").train.classes
+    named = ConcatDataset([pets, cars])
+    named.classes = ["a", "b"]
+    pets.targets = [0, 1]
+    assert from_pairs(named).query.classes == ["b"]
+
+
 # ---- the hub
 
 class Table:
@@ -308,6 +360,14 @@ def test_hub_tables_with_missing_labels(labels, names):
     with pytest.raises(LabelError, match="dataset: labels: 1 of 18 are missing, number 17"):
         from_hf(Table(labels, names))
     assert from_hf(Table(labels, names), missing="drop").counts() == {"train": (9, 3), "query": (8, 3)}
+
+
+def test_floats_of_few_bits_of_hub_tables():
+    for bits in ("float32", "float16"):
+        table = Table([float(getattr(np, bits)(c/10)) for c in SIX[:-1]] + [.5])
+        table.features["label"].dtype = bits
+        assert names_of(from_hf(table)) == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+    assert names_of(from_hf(Table(np.array(SIX, np.float32)/10))) == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
 
 
 def test_hub_tables():

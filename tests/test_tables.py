@@ -3,6 +3,7 @@ import csv
 import io
 import os
 import random
+import re
 import unicodedata
 import warnings
 
@@ -254,7 +255,9 @@ def test_lists_of_labels_written_as_text(folder, label):
     assert "[new]" in counted(read(folder, lines(label=lambda n: "[new]" if n[0] == "a" else n[0]))[0])
 
 
-@pytest.mark.parametrize("word", ["", " ", '""', "\u200b", "nan", "NaN", "None", "NULL", "<NA>", "N/A", "#N/A"])
+@pytest.mark.parametrize("word", ["", " ", '""', "\u200b", "nan", "NaN", "None", "NULL", "<NA>", "N/A", "#N/A", "na",
+                                  "?", "-", "#BEZUG!", "#NV", "#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "#NUM!",
+                                  "#NULL!"])
 def test_missing_labels(folder, word):
     text = lines(label=lambda n: word if n[0] == "b" else n[0])
     refused(folder, text, "line 5: path and label must both be there, but the label is .* 3 of 18 rows")
@@ -263,6 +266,12 @@ def test_missing_labels(folder, word):
     assert read(folder, text, missing="keep", split=[word.strip('"')])[0].counts()["query"] == (3, 1)
     refused(folder, lines(), "missing = 'no'", missing="no")
     refused(folder, lines(label=lambda n: word), "no row has a label", missing="drop")
+
+
+def test_signs_among_signs_are_labels(folder):
+    data, _ = read(folder, lines(label=lambda n: "?-!+ab"["abcdef".index(n[0])]))
+    assert counted(data) == {c: 3 for c in "?-!+ab"}
+    assert counted(read(folder, lines(label=lambda n: {"a": "#1", "b": "Na"}.get(n[0], n[0])))[0])["#1"] == 3
 
 
 def test_minus_one_is_missing_where_nothing_else_is_negative(folder):
@@ -384,19 +393,55 @@ def test_training_on_all(folder, split):
         assert data.counts() == {"train": (18, 6), "query": (0, 0)} and not data.has_test
 
 
-@pytest.mark.parametrize("split", [True, False, np.bool_(True)])
+@pytest.mark.parametrize("split", [True, False, np.bool_(True), None, len, list, 1j])
 def test_a_flag_is_no_split(folder, split):
-    refused(folder, lines(), f"split = {split}: the share of the classes that trains lies between", split=split)
+    split_said = re.escape(getattr(split, "__name__", str(split)))
+    refused(folder, lines(), f"split = {split_said}: the share of the classes that trains lies between", split=split)
     pairs = [(Image.new("RGB", (8, 8)), name) for name in "abcd"]
     with pytest.raises(DataError, match="'all' trains on every class"): from_pairs(pairs, split=split)
     for i, name in enumerate(NAMES): picture(folder/"tree"/name[0]/name, i)
-    with pytest.raises(DataError, match=f"split = {split}: "): from_folder(folder/"tree", split=split)
+    with pytest.raises(DataError, match=f"split = {split_said}: "): from_folder(folder/"tree", split=split)
 
 
 def test_a_split_under_another_name_is_said(folder):
     _, said = read(folder, parted({"f": "test"}).replace("Split", "Subset"))
     assert "the column subset (test, train) is not used: call it split" in said[0]
     assert not read(folder, parted({c: c for c in "abcdef"}).replace("Split", "Subset"))[1]
+
+
+@pytest.mark.parametrize("column", ["dataset", "data_set", "Data Set", "dataset_split", "image_set", "type", "mode",
+                                    "purpose", "group", "kind", "", "x y"])
+@pytest.mark.parametrize("train, test", [("train", "test"), ("Training", "VAL"), ("seen", "unseen")])
+def test_any_column_of_words_for_parts_is_said(folder, column, train, test):
+    text = parted({c: train for c in "abc"} | {c: test for c in "def"}).replace("Split", column)
+    _, said = read(folder, text)
+    assert len(said) == 1 and "is not used: call it split" in said[0] and column.casefold() in said[0]
+    assert not read(folder, text + "\n", columns=[column])[1] if column else True
+    assert not read(folder, parted({c: train for c in "abcdef"}).replace("Split", column))[1]   # one part only
+    assert not read(folder, parted({c: "test" if c == "a" else "tabby" for c in "abcdef"}).replace("Split", column))[1]
+
+
+@pytest.mark.parametrize("column", ["is_train", "is_training_image", "train", "isTrain", "istrain", "in_test", "Test"])
+@pytest.mark.parametrize("no, yes", [("0", "1"), ("False", "True"), ("no", "yes"), ("", "x"), ("0.0", "1.0")])
+def test_a_flag_for_a_part_is_said(folder, column, no, yes):
+    text = parted({c: no for c in "abc"} | {c: yes for c in "def"}).replace("Split", column)
+    _, said = read(folder, text)
+    assert len(said) == 1 and "is not used: call it split, with train and test as its values" in said[0]
+    for other in ("is_male", "restrained", "trainer", "contested", "test_result"):
+        assert not read(folder, text.replace(column, other, 1))[1]
+    assert not read(folder, text.replace(f",{yes}\n", ",2\n" if yes == "1" else ",maybe\n", 1))[1]
+
+
+def test_a_column_of_parquet_like_a_split_is_said(folder):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for values in (["train"]*9 + ["test"]*9, [True]*9 + [False]*9, [1]*9 + [0]*9, [b"train"]*9 + [b"test"]*9):
+        named = {"path": NAMES, "label": [n[0] for n in NAMES], "is_train": values}
+        parquet.write_table(pa.table(named), folder/"t.parquet")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            from_csv(folder/"t.parquet")
+        said = [str(w.message) for w in caught]
+        assert len(said) == (values[0] != b"train") and all("the column is_train (" in text for text in said)
 
 
 @pytest.mark.parametrize("word, part", [("train", "train"), ("Training-Images", "train"), ("VALIDATION", "val"),
@@ -437,7 +482,7 @@ def test_the_words_of_split(folder):
     assert read(folder, text, split=["all"])[0].query.classes == ["all"]
     refused(folder, lines(), "split names 'af', but no image has this class", split="af")
     for split in (3, -1, float("nan"), True): refused(folder, lines(), "lies between 0 and 1", split=split)
-    refused(folder, lines(), "split: one value, 'None'", split=None)
+    refused(folder, lines(), "split = None: the share of the classes that trains", split=None)
 
 
 # ---- Parquet
@@ -465,6 +510,15 @@ def test_parquet_with_every_kind_of_column(folder):
     assert "10000000000000000" in counted(from_csv(parquet(folder, path=NAMES, label=some), missing="drop"))
     splits = ["Test" if c == "f" else "train" for c in letters]
     assert from_csv(parquet(folder, path=NAMES, label=letters, split=splits)).query.classes == ["f"]
+
+
+def test_parquet_floats_of_few_bits_are_as_they_were_written(folder):
+    pa = pytest.importorskip("pyarrow")
+    for kind in (pa.float32(), pa.float64()):
+        values = pa.array([.1*int("abcdef".index(n[0])) for n in NAMES], kind)
+        data = from_csv(parquet(folder, path=NAMES, label=values, size=values), columns=["size"])
+        if kind == pa.float32(): assert set(counted(data)) == {"0", "0.1", "0.2", "0.3", "0.4", "0.5"}
+        assert {"0.1", "0.2"} <= {*data.train.about["size"]}
 
 
 def test_parquet_that_is_none(folder):

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['from_pairs', 'from_hf']
 
-# %% ../nbs/04_readers.ipynb #8d484c48
+# %% ../nbs/04_readers.ipynb #c5094c59
 import io
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from PIL import Image
 from .data import RetrievalData
 from .files import DataError, printable
 from .folders import class_folders, from_folder
-from .labels import LabelError, clean_text, label_values
+from .labels import LabelError, as_written, clean_text, label_values
 from .listing import first_folder, image_files, sub_folders
 from .lists import Entry, listed_image, read_lines, read_text, without_repeats
 from .rows import Row, Split, image_set, listed_data, split_classes, split_data
@@ -124,7 +124,7 @@ def _from_items(
     once = without_repeats(entries)
     return split_data(where, [Row(e.file, e.class_name, None, label_of[e.class_name]) for e in once], split)
 
-# %% ../nbs/04_readers.ipynb #ab4e7a35
+# %% ../nbs/04_readers.ipynb #a742128e
 def _read_pairs(pairs: Sequence, where: str) -> tuple[list, list | None]:
     "The labels, and the paths if all images are files."
     labels, paths = [], []
@@ -165,6 +165,35 @@ def _check_targets(pairs: Sequence, labels: Any, where: str) -> None:
                    "it?): give pairs without the attribute targets, or make them agree.")
         raise LabelError(message)
 
+# %% ../nbs/04_readers.ipynb #4a1d5cb8
+def _joined(pairs: Any) -> Iterator[tuple[int, Any]]:
+    "How many items each part of joined datasets has, and the names of its classes; ConcatDataset, Subset."
+    parts = getattr(pairs, "datasets", None)
+    sized = isinstance(parts, (list, tuple)) and all(hasattr(part, "__len__") for part in parts)
+    if sized and sum(map(len, parts)) == len(pairs):
+        for part in parts: yield from _joined(part)
+        return
+    names, inner = None, pairs
+    while inner is not None and names is None:
+        names, inner = getattr(inner, "classes", None), getattr(inner, "dataset", None)
+    yield len(pairs), names
+
+def _check_joined(pairs: Any, labels: Sequence, where: str) -> None:
+    "Raises `LabelError` where one number stands for different classes in datasets that are joined."
+    told: dict[int, str] = {}
+    start = 0
+    for n, names in _joined(pairs):
+        known = _known_names(names) or {}
+        numbers = {value for value in label_values(labels[start:start + n], "keep")[0] if type(value) is int}
+        for number in sorted(numbers & set(known)):
+            if told.setdefault(number, known[number]) == known[number]: continue
+            message = (f"{where}: the label {number} is {printable(told[number])!r} in one of the datasets that are "
+                       f"joined and {printable(known[number])!r} in another: give pairs of an image and the name of "
+                       "its class.")
+            raise LabelError(message)
+        start += n
+
+# %% ../nbs/04_readers.ipynb #79f5c661
 def from_pairs(
     pairs: Sequence,          # of (image, label): PIL image or path, and name or number
     split: Split = .5,        # share of the sorted classes that trains ("all": every one), or those to test on
@@ -179,9 +208,10 @@ def from_pairs(
     labels, paths = _targets(pairs, name), None
     if labels is None: labels, paths = _read_pairs(pairs, name)
     else: _check_targets(pairs, labels, name)
+    if hasattr(pairs, "datasets") and getattr(pairs, "classes", None) is None: _check_joined(pairs, labels, name)
     return _from_items(_Items(pairs, 0, name), labels, getattr(pairs, "classes", None), split, missing, paths)
 
-# %% ../nbs/04_readers.ipynb #a263905d
+# %% ../nbs/04_readers.ipynb #13057519
 def _from_hub(name: str, part: str):
     try:
         import datasets as hub  # pyright: ignore[reportMissingImports]
@@ -215,6 +245,9 @@ def from_hf(
     column that is not there, a label that is missing, or several labels an image."""
     rows = _from_hub(source, part) if isinstance(source, str) else source
     _check_hub(rows, image, label)
-    names = getattr((rows.features or {}).get(label), "names", None)
+    feature = (rows.features or {}).get(label)
+    names, kind = getattr(feature, "names", None), str(getattr(feature, "dtype", ""))
     name = source if isinstance(source, str) else "dataset"
-    return _from_items(_Items(rows, image, name), rows[label], names, split, missing)
+    labels = rows[label]
+    if not hasattr(labels, "dtype"): labels = as_written(labels, kind)
+    return _from_items(_Items(rows, image, name), labels, names, split, missing)

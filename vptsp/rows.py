@@ -65,7 +65,7 @@ def _unknown_class(asked_for: str, known: Iterable) -> str:
     way_out = f"; did you mean {near[0]!r}?" if near else "."
     return f"split names {asked_for!r}, but no image has this class{way_out}"
 
-# %% ../nbs/03a_rows.ipynb #84ad0ed3
+# %% ../nbs/03a_rows.ipynb #8fb00732
 def trains_all(
     split: Split,
 ) -> bool:
@@ -73,9 +73,14 @@ def trains_all(
     if isinstance(split, str): return split == "all"
     return isinstance(split, Real) and not isinstance(split, bool) and split == 1
 
-def _refuse_flag(split: Any) -> None:
-    if type(split).__name__ not in ("bool", "bool_"): return
-    message = (f"split = {split}: the share of the classes that trains lies between 0 and 1 (.5 is half); 'all' trains "
+def _check_kind(split: Any) -> None:
+    "That it is a share, a name or a collection. Raises `DataError` for flags, None, functions."
+    is_flag = type(split).__name__ in ("bool", "bool_")
+    several = any(hasattr(split, way) for way in ("__iter__", "__getitem__", "__array__")) and not callable(split)
+    if isinstance(split, (str, Real)) or (several and getattr(split, "shape", None) != ()):
+        if not is_flag: return
+    given = getattr(split, "__name__", printable(split, 60))
+    message = (f"split = {given}: the share of the classes that trains lies between 0 and 1 (.5 is half); 'all' trains "
                "on every class, and a list names those to test on.")
     raise DataError(message)
 
@@ -91,7 +96,7 @@ def split_classes(
     split: Split,                 # share of the sorted classes that trains ("all": every one), or those to test on
 ) -> tuple[list[Row], list[Row]]: # to train on, to test on
     "Rows by the side that their class is on. Raises `DataError` if a side would have none without being asked to."
-    _refuse_flag(split)
+    _check_kind(split)
     if trains_all(split): return list(rows), []
     names = sorted({r.class_name for r in rows})
     test = _share(names, split) if isinstance(split, Real) else _named(rows, split)

@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['from_csv']
 
-# %% ../nbs/03d_tables.ipynb #1661562b
+# %% ../nbs/03d_tables.ipynb #eca569ad
 import os
 import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
@@ -18,11 +17,20 @@ from .files import DataError, printable
 from .labels import LabelError, clean_text, label_values, missing_labels
 from .listing import Ledger
 from .lists import Entry, entry_of, without_repeats
-from .records import TableRow, like_split, read_table
+from .records import TableRow, read_table
 from .rows import Row, Split, measured_part, part_of, parted_data, split_data, trains_all
 
-# %% ../nbs/03d_tables.ipynb #e2cf9913
-_words_for_missing = {"null", "NULL", "NA", "N/A", "n/a", "#N/A"}   # of R, databases and spreadsheets
+# %% ../nbs/03d_tables.ipynb #6d337830
+_words_for_missing = {"null", "NULL", "NA", "na", "N/A", "n/a", "#N/A", "#NV", "#N/D"}   # of R, databases, spreadsheets
+_error = re.compile(r"#[A-Z/0_]+[!?]")   # of a formula: #REF!
+_signs_for_missing = {"?", "-"}
+
+def _say_missing(values: Iterable) -> set:
+    "The texts that stand for a missing value. A sign is one of the values where others are signs, too."
+    texts = {value for value in values if isinstance(value, str)}
+    signs = _signs_for_missing & texts
+    if any(len(text) == 1 and not text.isalnum() for text in texts - signs): signs = set()
+    return {text for text in texts if text in _words_for_missing or _error.fullmatch(text)} | signs
 
 _a_list = r"\[\s*(['\"].*['\"]|[0-9]+(\s*,\s*[0-9]+)*)\s*\]"   # as Python writes it
 
@@ -38,7 +46,8 @@ def _labels(name: str, rows: Sequence[TableRow], missing: str) -> tuple[list[str
     if several is not None:
         message = f"{rows[several].place}: the label {values[several]!r} is a list: an image has one label."
         raise LabelError(message)
-    lost = set(missing_labels(values)) | {i for i, value in enumerate(values) if value in _words_for_missing}
+    no_label = _say_missing(values)
+    lost = set(missing_labels(values)) | {i for i, value in enumerate(values) if value in no_label}
     if lost and missing == "refuse":
         first = min(lost)
         message = (f"{rows[first].place}: path and label must both be there, but the label is "
@@ -61,16 +70,7 @@ def _text(row: TableRow, column: str) -> str:
         raise DataError(message)
     return str(value) if column == "path" else clean_text(str(value))
 
-# %% ../nbs/03d_tables.ipynb #f7a14d20
-def _say_split(name: str, rows: Sequence[TableRow]) -> None:
-    "Warn of a column that says what is for what under another name."
-    for column in like_split:
-        if "split" in rows[0].values or column not in rows[0].values: continue
-        words = {clean_text(str(row.values[column])) for row in rows}
-        if not all(map(part_of, words)): continue
-        warnings.warn(f"{name}: the column {column} ({', '.join(sorted(words))}) is not used: call it split if it says "
-                      "which images are for training and which for testing.", stacklevel=3)
-
+# %% ../nbs/03d_tables.ipynb #3466644d
 def _part(row: TableRow) -> str:
     "What a row is for."
     text = _text(row, "split")
@@ -111,14 +111,15 @@ def _sets_of(name: str, entries: _Entries, split: Split, closed_set: bool, ledge
     data.passed_over = ledger
     return data
 
-# %% ../nbs/03d_tables.ipynb #4288f2ab
+# %% ../nbs/03d_tables.ipynb #5001307c
 def _further(name: str, rows: Sequence[TableRow], columns: Sequence[str]) -> dict[str, dict[str, str | None]]:
     "What columns say of each row, by its place; None where they say nothing."
     told: dict[str, dict[str, str | None]] = {row.place: {} for row in rows}
     for column in columns:
         values, _ = label_values([row.value(column) for row in rows], "keep", f"{name}: the column {printable(column)}")
         texts = [None if value is None else str(value) for value in values]
-        for row, text in zip(rows, texts): told[row.place][column] = None if text in _words_for_missing else text
+        unsaid = _say_missing(texts)
+        for row, text in zip(rows, texts): told[row.place][column] = None if text in unsaid else text
     return told
 
 def _check_repeats(entries: Sequence[Entry], once: Sequence[Entry], told: dict[str, dict[str, str | None]]) -> None:
@@ -132,7 +133,7 @@ def _check_repeats(entries: Sequence[Entry], once: Sequence[Entry], told: dict[s
                    f"{printable(column)}, but {told[first][column]!r} in {first}: an image has one value.")
         raise DataError(message)
 
-# %% ../nbs/03d_tables.ipynb #4f57f804
+# %% ../nbs/03d_tables.ipynb #2867b2a2
 def from_csv(
     path: str | Path,                 # of the table: CSV or the like, or Parquet
     root: str | Path | None = None,   # folder that the paths are under; the table's own by default
@@ -149,7 +150,6 @@ def from_csv(
         message = f"there is no folder {printable(root)!r}, under which the table's paths would be."
         raise DataError(message)
     rows, name = read_table(path, root, columns), printable(path.name)
-    _say_split(name, rows)
     parted = "split" in rows[0].values and not trains_all(split)
     if parted and not (isinstance(split, Real) and split == .5):
         message = f"{name} has a column split of its own: leave out split = {split!r}, or remove the column."
