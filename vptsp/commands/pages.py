@@ -55,6 +55,7 @@ def _method_of(cfg: Config) -> str:
 
 # %% ../../nbs/39a_commands.pages.ipynb #0168ef18
 def _report(args: Namespace) -> None:
+    if args.out: check_page(args.out)
     if not (Path(args.run)/"metrics.json").is_file():
         message = f"there is no finished run in {args.run!r}: it holds no metrics.json."
         raise Mistake(message)
@@ -116,6 +117,7 @@ def _gallery_study(folder: str, most: int) -> "Study":
     return study(Run(Config(), nothing, {}, [], data), [stage], most=most)
 
 def _explore(args: Namespace) -> None:
+    if args.out: check_page(args.out)
     folder = Path(args.run)
     is_gallery = (folder/"gallery.json").is_file()
     if not is_gallery and not (folder/"metrics.json").is_file():
