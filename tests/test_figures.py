@@ -359,3 +359,47 @@ def test_a_measurement_by_a_column():
 def _tensors(images, how):
     from vptsp.embedding import embed_all
     return embed_all(lambda x: x, images, *how, "cpu", None)[0]
+
+
+# Whole numbers
+
+@pytest.fixture(scope="module")
+def few():
+    return torch.randn(60, 8, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 6
+
+
+@pytest.mark.parametrize("ks", [
+    np.array([1, 10]), torch.tensor([1, 10]), [1., 10.], (np.int64(1), torch.tensor(10)), {1: "", 10: ""}.keys(),
+], ids=["array", "tensor", "floats", "scalars", "keys"])
+def test_ks_in_any_form(few, ks):
+    assert evaluate(*few, ks=ks).mean() == evaluate(*few, ks=(1, 10)).mean()
+    assert evaluate(*few, ks=(k for k in (1, 10))).mean() == evaluate(*few, ks=(1, 10)).mean()
+
+
+def test_one_k(few):
+    for k in (10, np.int64(10), np.array(10), torch.tensor(10)):
+        assert evaluate(*few, ks=k).mean() == evaluate(*few, ks=(10,)).mean()
+
+
+@pytest.mark.parametrize("ask, says", [
+    (lambda x, y: evaluate(x, y, ks="12"), "K = '12'"),
+    (lambda x, y: evaluate(x, y, ks=["1"]), "K = '1'"),
+    (lambda x, y: evaluate(x, y, ks=[True]), "K = True"),
+    (lambda x, y: evaluate(x, y, ks=[1.5]), "K = 1.5"),
+    (lambda x, y: evaluate(x, y, ks=[float("nan")]), "K = nan"),
+    (lambda x, y: evaluate(x, y, ks=[float("inf")]), "K = inf"),
+    (lambda x, y: evaluate(x, y, ks=[None]), "K = None"),
+    (lambda x, y: evaluate(x, y, ks=None), "K = None"),
+    (lambda x, y: evaluate(x, y, ks=()), "ks is empty"),
+    (lambda x, y: evaluate(x, y, ks=np.array([[1, 2]])), "K = array"),
+    (lambda x, y: evaluate(x, y, keep=-1), "keep = -1: this must be a whole number from 1 on"),
+    (lambda x, y: evaluate(x, y, keep=None), "keep = None"),
+    (lambda x, y: evaluate(x, y).interval(draws=0), "draws = 0"),
+    (lambda x, y: evaluate(x, y).interval(draws=2.5), "draws = 2.5"),
+    (lambda x, y: evaluate(x, y).worst(-1), "n = -1: this must be a whole number from 0 on"),
+    (lambda x, y: evaluate(x, y).worst("all"), "n = 'all'"),
+    (lambda x, y: rank(x, y, k=None), "k = None"),
+])
+def test_what_is_no_whole_number(few, ask, says):
+    with pytest.raises(MetricsError) as e: ask(*few)
+    assert says in str(e.value)

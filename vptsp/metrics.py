@@ -7,7 +7,7 @@ __all__ = ['Groups', 'Evaluation', 'evaluate', 'retrieval_metrics', 'MetricsErro
            'neighbours', 'clustering_metrics', 'kmeans', 'pairwise_f1', 'Ranking', 'rank', 'recall_at', 'precision_at',
            'r_precision', 'average_precision', 'ndcg_at', 'reciprocal_rank']
 
-# %% ../nbs/14_metrics.ipynb #1503acce
+# %% ../nbs/14_metrics.ipynb #631e11fa
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ from vptsp.ranking import (
     recall_at,
     reciprocal_rank,
 )
-from .search import MetricsError, Vectors, approximate_search, compare_searches, neighbours
+from .search import MetricsError, Vectors, approximate_search, compare_searches, neighbours, whole_number
 
 # found here too
 _all_ = [MetricsError, approximate_search, compare_searches, neighbours, clustering_metrics, kmeans, pairwise_f1,
@@ -64,7 +64,7 @@ def _published(r: Ranking, recall: dict[str, torch.Tensor], own: bool) -> dict[s
         figures["MAP@50 (published code)"] = average_precision(r, 50, r.hit[:, :50].sum(1))
     return figures
 
-# %% ../nbs/14_metrics.ipynb #6708a0a4
+# %% ../nbs/14_metrics.ipynb #e099c996
 @dataclass
 class Evaluation:
     "One search, from every side. Made by `evaluate`."
@@ -87,12 +87,17 @@ class Evaluation:
         figures["queries without a match"] = int((self.relevant == 0).sum())
         return figures
 
-def _check_ks(ks: Sequence[int], have: int) -> None:
-    if ks and 1 <= min(ks) and max(ks) <= have: return
-    wrong, why = max(ks, default=None), f"is more than the {have} images that a query is compared with"
-    if ks and min(ks) < 1: wrong, why = min(ks), "is no number of neighbours"
-    message = f"K = {wrong} {why}: leave it out of ks."
-    raise MetricsError(message)
+def _read_ks(ks: Any, have: int) -> list[int]:
+    "Numbers of neighbours, one or several, in any kind of list."
+    try: several = [ks] if isinstance(ks, (str, bytes)) else list(ks)
+    except TypeError: several = [ks]                 # one number
+    read, message = [whole_number(k, "K", None) for k in several], None
+    if not read: message = "K = None: ks is empty, name at least one number of neighbours, such as 1."
+    elif min(read) < 1: message = f"K = {min(read)} is no number of neighbours: leave it out of ks."
+    elif max(read) > have:
+        message = f"K = {max(read)} is more than the {have} images that a query is compared with: leave it out of ks."
+    if message: raise MetricsError(message)
+    return read
 
 def _is_published_recall(name: str) -> bool: return name.startswith("R@") and name.endswith(")")
 
@@ -103,7 +108,7 @@ def _as_given(asked: Asked) -> tuple[torch.Tensor, torch.Tensor, list | None]:
     labels = torch.tensor(asked.values)
     return labels[asked.y], labels[asked.gallery_y], None
 
-# %% ../nbs/14_metrics.ipynb #eedb98f5
+# %% ../nbs/14_metrics.ipynb #5781d982
 def evaluate(
     embeddings: Vectors,                   # queries, (n, e)
     labels: Labels,                        # anything that can be told apart, (n,)
@@ -122,7 +127,7 @@ def evaluate(
     With `exclude`, R counts what is left, and the published code's figures, which know no such rule, are absent."""
     asked = read_labels(embeddings, labels, gallery, gallery_labels, missing)
     left = left_to_find(asked, exclude, exclude_gallery, exclude_within)
-    _check_ks(ks, left.have)
+    ks, keep = _read_ks(ks, left.have), whole_number(keep, "keep")
     figures, ids, hit = _collected(asked, left, ks, distance, keep, use_faiss)
     if (left.relevant > 0).all():  # the published R@K differ only where a query has nothing to find
         figures = {name: values for name, values in figures.items() if not _is_published_recall(name)}
@@ -205,7 +210,7 @@ def by(
         rows.append({"group": group, "queries": int(queries[i]), **figures})
     return rows
 
-# %% ../nbs/14_metrics.ipynb #2031cb57
+# %% ../nbs/14_metrics.ipynb #6e22f65f
 @patch
 def interval(
     self: Evaluation,
@@ -218,6 +223,7 @@ def interval(
     if not 0 < level < 1:
         message = f"level = {level}: a share between 0 and 1."
         raise MetricsError(message)
+    draws = whole_number(draws, "draws")
     found, number = _group_numbers(self.labels if groups is None else groups, len(self.labels))
     figures = torch.stack(list(self.figures.values()), 1)
     empty = torch.zeros(len(found), figures.shape[1], dtype=torch.float64)
@@ -252,7 +258,7 @@ def confusions(
         rows.append(row | {"queries": count, "share": count/queries_of[a]})
     return rows
 
-# %% ../nbs/14_metrics.ipynb #da8a4378
+# %% ../nbs/14_metrics.ipynb #ea28cf5d
 @patch
 def hubs(
     self: Evaluation,
@@ -270,6 +276,6 @@ def worst(
     if figure not in self.figures:
         message = f"there is no figure {figure!r}; there are: {', '.join(self.figures)}."
         raise MetricsError(message)
-    values = self.figures[figure]
+    values, n = self.figures[figure], whole_number(n, "n", 0)
     order = values.nan_to_num(torch.inf).argsort(stable=True)
     return order[:min(n, int((~values.isnan()).sum()))]

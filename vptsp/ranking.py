@@ -6,7 +6,7 @@
 __all__ = ['Asked', 'read_labels', 'Left', 'left_to_find', 'Ranking', 'rankings', 'rank', 'recall_at', 'r_precision',
            'average_precision', 'precision_at', 'ndcg_at', 'reciprocal_rank']
 
-# %% ../nbs/13c_ranking.ipynb #e4e7ffa6
+# %% ../nbs/13c_ranking.ipynb #c6ebbf33
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import torch
 
 from .clustering import Labels
 from .labels import LabelError, number_labels
-from .search import Apart, MetricsError, Vectors, as_embeddings, first_right, neighbour_blocks
+from .search import Apart, MetricsError, Vectors, as_embeddings, first_right, neighbour_blocks, whole_number
 
 # %% ../nbs/13c_ranking.ipynb #f41b5bf2
 class Asked(NamedTuple):
@@ -133,7 +133,7 @@ def _filled(numbers: torch.Tensor, known: torch.Tensor, group: Any, kept: torch.
     side = torch.full((len(group),), -1).index_copy(0, known, numbers)
     return side if kept is None or len(side) <= int(kept.max()) else side[kept]
 
-# %% ../nbs/13c_ranking.ipynb #d77bc093
+# %% ../nbs/13c_ranking.ipynb #c76fcaa8
 class Ranking(NamedTuple):
     "What every figure is computed from."
     ids: torch.Tensor       # neighbours, nearest first, (n, k); -1 where no candidate is left
@@ -151,7 +151,7 @@ def rankings(
 ) -> Iterator[Ranking]:
     "`rank`, a block of queries at a time."
     y, gallery_y, start = asked.y, asked.gallery_y, 0
-    k = min(len(gallery_y) - (asked.gallery is None), max(k, int(left.relevant.max()) + 1))
+    k = min(len(gallery_y) - (asked.gallery is None), max(whole_number(k, "k", None), int(left.relevant.max()) + 1))
     for _, ids in neighbour_blocks(asked.embeddings, asked.gallery, k, distance, use_faiss, left.apart):
         ids = ids.cpu()
         rows = torch.arange(start, start + len(ids))

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Apart', 'Search', 'installed_faiss', 'neighbour_blocks', 'neighbours', 'first_right', 'approximate_search',
-           'compare_searches', 'MetricsError', 'Vectors', 'as_embeddings']
+           'compare_searches', 'MetricsError', 'Vectors', 'as_embeddings', 'whole_number']
 
-# %% ../nbs/13a_search.ipynb #db887e24
+# %% ../nbs/13a_search.ipynb #ceeb8421
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -29,9 +29,10 @@ from vptsp.precision import (
     settle,
     sizes,
     unit_rows,
+    whole_number,
 )
 
-_all_ = [MetricsError, Vectors, as_embeddings]  # found here too
+_all_ = [MetricsError, Vectors, as_embeddings, whole_number]  # found here too
 
 # %% ../nbs/13a_search.ipynb #56851dee
 _Block = tuple[int, torch.Tensor, torch.Tensor]  # number of its first query, what ranks (b, k), neighbours (b, k)
@@ -153,10 +154,10 @@ def _faiss_blocks(c: Compared, k: int, own: bool, faiss: ModuleType) -> Iterator
             ranked, ids = (x[~itself].view(len(ids), -1) for x in (ranked, ids))
         yield first, ranked, ids
 
-# %% ../nbs/13a_search.ipynb #2a0c8a02
+# %% ../nbs/13a_search.ipynb #3e4901db
 def _checked(
     queries: Vectors, gallery: Vectors | None, k: int, distance: str,
-) -> tuple[torch.Tensor, torch.Tensor | None, int]:  # queries, gallery, how many can be found
+) -> tuple[torch.Tensor, torch.Tensor | None, int, int]:  # queries, gallery, k, how many can be found
     "What can be compared. Raises `MetricsError` where it cannot."
     if distance not in ("cosine", "euclidean"):
         message = f"distance = {distance!r}: this must be cosine or euclidean."
@@ -167,11 +168,11 @@ def _checked(
         message = (f"queries have {q.shape[1]} numbers each, the gallery {g.shape[1]}: "
                    "both must come from the same model.")
         raise MetricsError(message)
-    have = len(q) - 1 if g is None else len(g)
+    have, k = len(q) - 1 if g is None else len(g), whole_number(k, "k", None)
     if not 1 <= k <= have:
         message = f"k = {k}, but a query has {have} others to be found among: choose K between 1 and {have}."
         raise MetricsError(message)
-    return q, g, have
+    return q, g, k, have
 
 def _chosen_faiss(use_faiss: bool | None, q: torch.Tensor) -> ModuleType | None:
     "faiss if it is to search. Raises `ImportError` if it is asked for and is not there."
@@ -183,7 +184,7 @@ def _chosen_faiss(use_faiss: bool | None, q: torch.Tensor) -> ModuleType | None:
     if use_faiss is None: use_faiss = q.is_cuda and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
     return faiss if use_faiss else None
 
-# %% ../nbs/13a_search.ipynb #8dfdc5ae
+# %% ../nbs/13a_search.ipynb #e2a739e3
 def neighbour_blocks(
     queries: Vectors,                # (n, e)
     gallery: Vectors | None = None,  # (m, e); None to search among the queries themselves, each without itself
@@ -211,7 +212,7 @@ def _blocks(
     queries: Vectors, gallery: Vectors | None, k: int, distance: str, use_faiss: bool | None, apart: Apart | None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     own = gallery is None
-    q, g, have = _checked(queries, gallery, k, distance)
+    q, g, k, have = _checked(queries, gallery, k, distance)
     faiss, c = _chosen_faiss(use_faiss, q), compared(q, g, distance)
     if apart is not None: apart = tuple(numbers.to(q.device) for numbers in apart)
     by_torch = faiss is None or apart is not None or c.q.dtype == torch.float64
@@ -235,7 +236,7 @@ def _blocks(
 _CHANGED = ("many images differ from each other by less than 32-bit numbers can tell: they were compared in float64. "
             "The model has probably put whole groups of images into one place.")
 
-# %% ../nbs/13a_search.ipynb #90ba4681
+# %% ../nbs/13a_search.ipynb #88ece537
 def neighbours(
     queries: Vectors,                # (n, e)
     gallery: Vectors | None = None,  # (m, e); None to search among the queries themselves, each without itself
@@ -261,7 +262,7 @@ def first_right(
 def _ranks(
     queries: Vectors, gallery: Vectors | None, rows: torch.Tensor, classes: Apart, distance: str, apart: Apart | None,
 ) -> torch.Tensor:
-    q, g, _ = _checked(queries, gallery, 1, distance)
+    q, g, *_ = _checked(queries, gallery, 1, distance)
     c, ranks = compared(q, g, distance), []
     y, gallery_y = (numbers.to(q.device) for numbers in classes)
     if apart is not None: apart = tuple(numbers.to(q.device) for numbers in apart)
