@@ -29,7 +29,7 @@ from .loaders import as_weights_ask, eval_transform, train_transform
 from .pretrained import check_image_size, load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import Groups, SemanticProxies, full_precision, group_by_class
-from .tensors import eval_copy, misfits, read_tensors, write_tensors
+from .tensors import eval_copy, misfits, read_tensors, tensor_state, write_tensors
 from .tuning import trainable_by_part, tune
 
 # %% ../nbs/12_model.ipynb #90983f11
@@ -123,6 +123,7 @@ class Model(TwoPasses):
 
     def for_embedding(self) -> "Model": return _for_embedding(self)
     def fingerprint(self) -> str: return _fingerprint(self)
+    def state_now(self) -> tuple: return _state_now(self)
 
     def warm_start(
         self,
@@ -219,6 +220,11 @@ def _fingerprint(model: Model, of: Callable[..., str] = fingerprint_of) -> str:
     small = _for_embedding(model)
     tensors = {name: t for name, t in small.state_dict().items() if not name.startswith("proxies.")}
     return of(small.cfg, small.backbone.mean, small.backbone.std, tensors)
+
+def _state_now(model: Model) -> tuple:
+    "Of what the fingerprint is of, without reading it: equal as long as nobody changed the model."
+    parts = filter(None, (model.backbone, model.head, model.prompts))
+    return model.cfg, tensor_state(t for part in parts for t in part.state_dict(keep_vars=True).values())
 
 def fingerprint_0_1(
     model: Model,
