@@ -20,15 +20,14 @@ from PIL import Image
 from .data import ImageSet
 from .embedding import embed_readable
 from .files import printable, write_text
-from .gallery_files import (GalleryError, Stored, carry_over, model_card, one_writer, read_stored, real_folder,
-                                 refuse_other_folder, replace_folder, write_stored)
+from .gallery_files import GalleryError, Stored, model_card, one_writer, read_stored, replace_folder, write_stored
 from .hits import Hits
 from .listing import Ledger, warn_of
 from .marks import Mark
 from .model import Model, fingerprint_0_1
 from .queries import Query, searched
 from .renewal import Changes, Known, compare, embed_new, look_at
-from .sources import Source, images_of, labels_of, names_of, stored_images, unlabelled
+from .sources import Source, images_of, labels_of, names_of, real_folder, refuse_other_folder, stored_images
 
 _all_ = [Hits, GalleryError, Query, Source, refuse_other_folder]  # found here too
 
@@ -123,7 +122,6 @@ class Gallery:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
             new, old = Path(beside)/"new", Path(beside)/"old"
             name = _write_gallery(self, new)
-            carry_over(folder, new)
             replace_folder(folder, new, old)
         self._folder, self.id = folder, name
         return folder
@@ -179,7 +177,7 @@ def _built(
     images, root = images_of(source, patterns, ledger)
     stored = Stored(torch.empty(0, 0), [], None, [], None, "", walked=isinstance(source, (str, Path)),
                     exclude=patterns, passed_over=ledger)
-    gallery = cls(stored.embeddings, unlabelled([]), root, {}, model.fingerprint(), model, None, None, stored)
+    gallery = cls(stored.embeddings, ImageSet([], [], [""]), root, {}, model.fingerprint(), model, None, None, stored)
     names = names_of(images, root)
     if root is None:
         E, broken = embed_readable(model, images, *how)
