@@ -693,3 +693,14 @@ def test_a_link_to_a_gallery_stays_one(gallery, model, photos, tmp_path):
     assert link.is_symlink() and len(Gallery.load(tmp_path/"far"/"g")) == 7
     gallery.save(link)
     assert link.is_symlink() and len(Gallery.load(link)) == len(Gallery.load(tmp_path/"far"/"g")) == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_galleries_of_models_in_other_precisions(photos, tmp_path, dtype):
+    model = build_model(Config.load("emoji").as_method("frozen").replace(workers=0), 2).eval().to(dtype)
+    gallery = Gallery.build(model, photos, progress=None, out=tmp_path/"g")
+    assert gallery.embeddings.dtype == torch.float32
+    loaded = Gallery.load(tmp_path/"g")
+    for i, path in enumerate(loaded.images.sources):
+        hits = loaded.search(path, 1)
+        assert hits.ids.tolist() == [i] and hits.similarity[0] > .99
