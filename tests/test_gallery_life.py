@@ -1,4 +1,5 @@
 "A gallery in use: images come, go and change; readers meet writers; queries are odd; models are trained meanwhile."
+import copy
 import json
 import os
 import shutil
@@ -114,8 +115,11 @@ def test_a_change_of_the_same_size_and_time(gallery, photos):
     path.write_bytes(path.read_bytes().ljust(len(content), b"\0")[:len(content)])
     os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
     assert path.stat().st_size == old.st_size
-    assert not gallery.update(progress=None)                                # size and time tell nothing
-    assert gallery.update(progress=None, thorough=True).changed == ["a/0.png"]
+    older = copy.copy(gallery)
+    older.marks = [mark._replace(inode=0, ctime_ns=0) for mark in gallery.marks]
+    assert not older.update(progress=None)                                  # size and time tell nothing
+    assert older.update(progress=None, thorough=True).changed == ["a/0.png"]
+    assert gallery.update(progress=None).changed == ["a/0.png"]             # time of change does
 
 
 def test_a_file_written_a_moment_ago_is_not_trusted_by_its_time(tmp_path):
@@ -704,3 +708,21 @@ def test_galleries_of_models_in_other_precisions(photos, tmp_path, dtype):
     for i, path in enumerate(loaded.images.sources):
         hits = loaded.search(path, 1)
         assert hits.ids.tolist() == [i] and hits.similarity[0] > .99
+
+
+def test_files_that_exchanged_their_names(gallery, photos, tmp_path, monkeypatch):
+    "Of one size and one time: nothing but the numbers of the files tells."
+    one, two = photos/"a"/"0.png", photos/"a"/"2.png"
+    size = max(p.stat().st_size for p in (one, two))
+    for p in (one, two):
+        p.write_bytes(p.read_bytes().ljust(size, b"\0"))
+        os.utime(p, ns=(10**18, 10**18))
+    gallery.update(progress=None)
+    loaded = Gallery.load(gallery.save(tmp_path/"g"))
+    one.rename(tmp_path/"x")
+    two.rename(one)
+    (tmp_path/"x").rename(two)
+    embedded = counted(monkeypatch)
+    assert loaded.update(progress=None).changed == ["a/0.png", "a/2.png"] and not embedded
+    assert loaded.search(one, 1).names == ["a/0.png"] and loaded.search(two, 1).names == ["a/2.png"]
+    assert loaded.update(progress=None).kept == 6

@@ -107,8 +107,8 @@ def _read_once(folder: Path) -> Stored:
 def _as_stored(about: dict, lines: list[dict], E: torch.Tensor) -> Stored:
     names = [str(line["path"]) for line in lines]
     labels = [str(line.get("label", "")) for line in lines] if "label" in lines[0] else None
-    marks = [Mark(int(line["size"]), int(line["mtime_ns"]), str(line["sha256"])) if "sha256" in line else None
-             for line in lines]
+    marks = [Mark(int(line["size"]), int(line["mtime_ns"]), str(line["sha256"]), int(line.get("inode", 0)),
+                  int(line.get("ctime_ns", 0))) if "sha256" in line else None for line in lines]
     root = about["root"]
     if not isinstance(root, str | None):
         message = "its root is no path"
