@@ -601,3 +601,16 @@ def test_image_size_with_a_given_module():
     cfg = Config.load("cub200_small", embed_dim=12, image_size=20, resize=20)
     with pytest.raises(BackboneError, match="take 16 or 24"):
         build_model(cfg, 3, backbone=VisionTransformer(**SMALL))
+
+
+@pytest.mark.parametrize("key", ["model_without_optim", "scheduled", "config", "no_optimizer"])
+def test_containers_whose_names_only_sound_otherwise(sd, tmp_path, key):
+    assert same(loads({key: sd, "optimizer": {"state": {}}}, tmp_path), sd)
+
+
+def test_arrays_of_the_other_byte_order(sd, tmp_path):
+    arrays = {name: t.numpy().astype(">f4") for name, t in sd.items()}
+    np.savez(tmp_path/"w.npz", **arrays)
+    assert same(read_weights(tmp_path/"w.npz"), sd)
+    np.savez(tmp_path/"n.npz", one=np.array(3., ">f4"))
+    assert read_weights(tmp_path/"n.npz")["one"].shape == ()

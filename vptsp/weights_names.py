@@ -86,7 +86,9 @@ class Found(NamedTuple):
     layout: str
     tensors: dict[str, torch.Tensor]  # by timm's names, as far as they are known
 
-_not_weights = re.compile(r"optim|scaler|sched|callback|loops|hparams|hyper_parameters|^args$|^config$|^cfg$|rng", re.I)
+_not_weights = re.compile(r"""(?<!without_)(?<!no_)(?<![a-z])
+    (optim(izers?)? | scalers? | sched(ulers?)? | callbacks? | loops | hparams | hyper_parameters | rng)(?![a-z])
+""", re.X | re.I)
 _wrappers = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
 
 def _sets_of_tensors(held: object, where: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
