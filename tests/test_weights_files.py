@@ -614,3 +614,11 @@ def test_arrays_of_the_other_byte_order(sd, tmp_path):
     assert same(read_weights(tmp_path/"w.npz"), sd)
     np.savez(tmp_path/"n.npz", one=np.array(3., ">f4"))
     assert read_weights(tmp_path/"n.npz")["one"].shape == ()
+
+
+@pytest.mark.parametrize("plain, teacher", [("model", "teacher_model"), ("net", "teacher_net"), ("model", "teacher")])
+def test_a_teacher_without_a_student_is_another_model(sd, tmp_path, plain, teacher):
+    other = {name: t + 1 for name, t in sd.items()}
+    with pytest.warns(UserWarning, match=f"'{plain}' is taken, and not '{teacher}'"):
+        assert same(loads({plain: sd, teacher: other}, tmp_path, quiet=False), sd)
+    assert same(loads({teacher: other}, tmp_path), other)
