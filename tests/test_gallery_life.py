@@ -1,4 +1,5 @@
 "A gallery in use: images come, go and change; readers meet writers; queries are odd; models are trained meanwhile."
+import copy
 import json
 import os
 import shutil
@@ -114,8 +115,11 @@ def test_a_change_of_the_same_size_and_time(gallery, photos):
     path.write_bytes(path.read_bytes().ljust(len(content), b"\0")[:len(content)])
     os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
     assert path.stat().st_size == old.st_size
-    assert not gallery.update(progress=None)                                # size and time tell nothing
-    assert gallery.update(progress=None, thorough=True).changed == ["a/0.png"]
+    older = copy.copy(gallery)
+    older.marks = [mark._replace(inode=0, ctime_ns=0) for mark in gallery.marks]
+    assert not older.update(progress=None)                                  # size and time tell nothing
+    assert older.update(progress=None, thorough=True).changed == ["a/0.png"]
+    assert gallery.update(progress=None).changed == ["a/0.png"]             # time of change does
 
 
 def test_a_file_written_a_moment_ago_is_not_trusted_by_its_time(tmp_path):
@@ -621,3 +625,104 @@ def test_cards_hold_names_as_text(model, tmp_path):
     assert "<img" not in card and card.startswith("# &lt;img") and "\n# `a`" not in card and r"a\|b" in card
     assert json.loads((tmp_path/"m"/"config.json").read_text())["classes"] == odd.classes
     assert Model.load(tmp_path/"m").classes == odd.classes
+
+
+def test_a_model_that_was_trained_after_the_build_is_refused(photos, tmp_path):
+    model = build_model(Config.load("emoji").as_method("frozen").replace(workers=0), 2).eval()
+    gallery = Gallery.build(model, photos, progress=None)
+    saved = gallery.save(tmp_path/"g")
+    first = gallery.images.sources[0]
+    assert gallery.search(first).similarity[0] > .999
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    with torch.no_grad():
+        for p in model.backbone.parameters(): p.add_(torch.randn_like(p))
+    files = {p: p.read_bytes() for p in saved.rglob("*") if p.is_file() and p.parent.name != "update"}
+    put(photos/"a"/"new.png", 77)
+    for use in (lambda: gallery.search(first), lambda: gallery.update(progress=None), lambda: gallery.save(saved)):
+        with pytest.raises(GalleryError, match="was changed after it embedded this gallery"): use()
+    assert files == {p: p.read_bytes() for p in files} and len(gallery) == 6
+    gallery.search(gallery.embeddings[0])                        # no model is asked
+    model.load_state_dict(before)                                # as it was
+    assert gallery.search(first).similarity[0] > .999
+    assert gallery.update(progress=None).added == ["a/new.png"]
+
+
+def test_the_fingerprint_is_not_made_for_every_search(gallery, model, tmp_path, monkeypatch):
+    gallery.save(tmp_path/"g")
+    loaded = Gallery.load(tmp_path/"g")
+    reads = []
+    real = Model.load.__func__
+    monkeypatch.setattr(Model, "load", classmethod(lambda cls, *a, **kw: reads.append(1) or real(cls, *a, **kw)))
+    for g in (gallery, loaded): g.search(g.images.sources[0])
+    monkeypatch.setattr(Model, "fingerprint", None)
+    for g in (gallery, loaded): g.search(g.images.sources[0])
+    assert len(reads) == 1                                       # nor is the model read for every search
+
+
+def test_files_of_others_in_a_gallerys_folder_stay(gallery, model, photos, tmp_path):
+    place = gallery.save(tmp_path/"g")
+    (place/"notes.txt").write_text("mine")
+    (place/"model"/"why.txt").write_text("mine too")
+    (place/"sub").mkdir()
+    (place/"sub"/"a.txt").write_text("a")
+    (place/"sub"/"to").symlink_to("a.txt")
+    put(photos/"a"/"new.png", 77)
+    Gallery.load(place).update(progress=None)
+    Gallery.build(model, photos, progress=None, out=place)
+    assert (place/"notes.txt").read_text() == "mine" and (place/"model"/"why.txt").read_text() == "mine too"
+    assert (place/"sub"/"to").is_symlink() and (place/"sub"/"to").read_text() == "a"
+    assert len(Gallery.load(place)) == 7
+    assert sorted(p.name for p in place.iterdir() if p.name != "update") == [
+        "embeddings.safetensors", "gallery.json", "images.jsonl", "model", "notes.txt", "sub"]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "", '{"images": ["a.png"]}'])
+def test_a_gallery_json_of_others_is_no_gallery(gallery, model, photos, tmp_path, text):
+    (tmp_path/"g").mkdir()
+    (tmp_path/"g"/"precious.txt").write_text("mine")
+    (tmp_path/"g"/"gallery.json").write_text(text)
+    for use in (lambda: Gallery.build(model, photos, progress=None, out=tmp_path/"g"),
+                lambda: gallery.save(tmp_path/"g")):
+        with pytest.raises(GalleryError, match="holds a gallery.json that is not of a gallery"): use()
+    assert sorted(p.name for p in (tmp_path/"g").iterdir()) == ["gallery.json", "precious.txt"]
+
+
+def test_a_link_to_a_gallery_stays_one(gallery, model, photos, tmp_path):
+    (tmp_path/"far").mkdir()
+    link = tmp_path/"glink"
+    link.symlink_to(tmp_path/"far"/"g")
+    Gallery.build(model, photos, progress=None, out=link)        # leads nowhere yet
+    put(photos/"a"/"new.png", 77)
+    Gallery.load(link).update(progress=None)
+    assert link.is_symlink() and len(Gallery.load(tmp_path/"far"/"g")) == 7
+    gallery.save(link)
+    assert link.is_symlink() and len(Gallery.load(link)) == len(Gallery.load(tmp_path/"far"/"g")) == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_galleries_of_models_in_other_precisions(photos, tmp_path, dtype):
+    model = build_model(Config.load("emoji").as_method("frozen").replace(workers=0), 2).eval().to(dtype)
+    gallery = Gallery.build(model, photos, progress=None, out=tmp_path/"g")
+    assert gallery.embeddings.dtype == torch.float32
+    loaded = Gallery.load(tmp_path/"g")
+    for i, path in enumerate(loaded.images.sources):
+        hits = loaded.search(path, 1)
+        assert hits.ids.tolist() == [i] and hits.similarity[0] > .99
+
+
+def test_files_that_exchanged_their_names(gallery, photos, tmp_path, monkeypatch):
+    "Of one size and one time: nothing but the numbers of the files tells."
+    one, two = photos/"a"/"0.png", photos/"a"/"2.png"
+    size = max(p.stat().st_size for p in (one, two))
+    for p in (one, two):
+        p.write_bytes(p.read_bytes().ljust(size, b"\0"))
+        os.utime(p, ns=(10**18, 10**18))
+    gallery.update(progress=None)
+    loaded = Gallery.load(gallery.save(tmp_path/"g"))
+    one.rename(tmp_path/"x")
+    two.rename(one)
+    (tmp_path/"x").rename(two)
+    embedded = counted(monkeypatch)
+    assert loaded.update(progress=None).changed == ["a/0.png", "a/2.png"] and not embedded
+    assert loaded.search(one, 1).names == ["a/0.png"] and loaded.search(two, 1).names == ["a/2.png"]
+    assert loaded.update(progress=None).kept == 6

@@ -347,3 +347,18 @@ def test_data_without_training_classes_is_for_measuring(done, tmp_path):
         assert run.metrics["R@1"] == pytest.approx(measure(done.model, data)["R@1"])
         assert Run.load(tmp_path/data.name, data).metrics == run.metrics
     assert not (tmp_path/"no").exists()
+
+
+@pytest.mark.parametrize("change", [{"pool": "avg"}, {"resize": 128}])
+def test_settings_that_embed_otherwise_are_named(done, change):
+    (name, value), = change.items()
+    new = trainer(start=done.folder, cfg=CFG.replace(**change))
+    there = getattr(done.model.cfg, name)
+    assert f"{name} = {value!r}, there {there!r}" in str(new.start)
+    assert new.started_from["settings"][name] == [there, value]
+
+
+def test_the_file_of_a_tuned_model_is_its_folder(done):
+    new = trainer(start=done.folder/"model"/"model.safetensors")
+    assert new.start.folder == done.folder/"model"
+    assert "settings" not in new.started_from and "differ" not in str(new.start)

@@ -234,3 +234,29 @@ def test_importing_the_model_imports_no_widget():
     code = "import sys, vptsp.model; print([m for m in sys.modules if 'widget' in m or m.startswith('matplotlib')])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("changes", [{}, {"head": False, "embed_dim": 12}, {"tune": "full"}])
+def test_models_of_other_precisions(tmp_path, images, dtype, changes):
+    model = tiny(**changes).eval()
+    true = model.embed(images)
+    model.to(dtype)
+    found = model.embed(images)
+    assert torch.allclose(found.float(), true, atol=.1)
+    assert model.embed_frozen(images).isfinite().all()
+    model.save(tmp_path/"m")
+    vit = tiny(**changes).backbone.vit
+    again = Model.load(tmp_path/"m", backbone=vit)
+    assert {t.dtype for t in again.state_dict().values() if t.is_floating_point()} == {dtype}
+    assert torch.equal(again.embed(images), found) and again.fingerprint() == model.fingerprint()
+    again.for_embedding().save(tmp_path/"small")                 # parts of two precisions
+    small = Model.load(tmp_path/"small", backbone=tiny(**changes).backbone.vit)
+    assert torch.equal(small.embed(images), found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_warm_starts_in_other_precisions(images, dtype):
+    model = tiny(head_init="pca", proxy_init="class_mean").to(dtype)
+    assert model.warm_start([(images, torch.arange(len(images)) % model.num_classes)]) == len(images)
+    assert model.proxies.bias.isfinite().all() and model.embed(images).isfinite().all()

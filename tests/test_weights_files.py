@@ -601,3 +601,24 @@ def test_image_size_with_a_given_module():
     cfg = Config.load("cub200_small", embed_dim=12, image_size=20, resize=20)
     with pytest.raises(BackboneError, match="take 16 or 24"):
         build_model(cfg, 3, backbone=VisionTransformer(**SMALL))
+
+
+@pytest.mark.parametrize("key", ["model_without_optim", "scheduled", "config", "no_optimizer"])
+def test_containers_whose_names_only_sound_otherwise(sd, tmp_path, key):
+    assert same(loads({key: sd, "optimizer": {"state": {}}}, tmp_path), sd)
+
+
+def test_arrays_of_the_other_byte_order(sd, tmp_path):
+    arrays = {name: t.numpy().astype(">f4") for name, t in sd.items()}
+    np.savez(tmp_path/"w.npz", **arrays)
+    assert same(read_weights(tmp_path/"w.npz"), sd)
+    np.savez(tmp_path/"n.npz", one=np.array(3., ">f4"))
+    assert read_weights(tmp_path/"n.npz")["one"].shape == ()
+
+
+@pytest.mark.parametrize("plain, teacher", [("model", "teacher_model"), ("net", "teacher_net"), ("model", "teacher")])
+def test_a_teacher_without_a_student_is_another_model(sd, tmp_path, plain, teacher):
+    other = {name: t + 1 for name, t in sd.items()}
+    with pytest.warns(UserWarning, match=f"'{plain}' is taken, and not '{teacher}'"):
+        assert same(loads({plain: sd, teacher: other}, tmp_path, quiet=False), sd)
+    assert same(loads({teacher: other}, tmp_path), other)

@@ -7,7 +7,7 @@ __all__ = ['tuned_folder', 'start_and_weights', 'fitting', 'Start', 'settings_in
            'check_training_classes']
 
 # %% ../nbs/15d_going_on.ipynb #d53d0412
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from .config import Config, ConfigError
+from .config import Config, ConfigError, embedding_settings
 from .data import RetrievalData
 from .files import DataError, printable
 from .model import Model
@@ -48,7 +48,8 @@ def start_and_weights(
     "Which of the two words names a tuned model. Raises `ConfigError` for two, or for a `start` that is none."
     in_weights = tuned_folder(weights)
     if start is None: return in_weights, None if in_weights else weights
-    tuned = tuned_folder(start)
+    is_file = Path(start).name == "model.safetensors" and _is_ours(Path(start))
+    tuned = tuned_folder(Path(start).parent if is_file else start)
     why = "is no folder of a run or of a model" if tuned is None else "and weights both name a tuned model"
     if tuned is None or in_weights:
         message = f"start = {printable(start)!r} {why}."
@@ -97,6 +98,7 @@ class Start:
     fingerprint: str                    # of the tuned model
     taken: dict[str, torch.Tensor]      # by name
     left: list[str]                     # names of the tensors that do not fit
+    differing: dict[str, tuple] = field(default_factory=dict)   # settings of embedding: there, here
 
     @staticmethod
     def read(
@@ -111,7 +113,10 @@ class Start:
         if not taken:
             message = f"nothing of the model in {printable(folder)!r} fits the settings: they describe another model."
             raise ConfigError(message)
-        return Start(folder, theirs.fingerprint(), taken, left)
+        pairs = {name: (getattr(theirs.cfg, name), getattr(model.cfg, name))
+                 for name in embedding_settings(theirs.cfg) | embedding_settings(model.cfg)}
+        differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        return Start(folder, theirs.fingerprint(), taken, left, differing)
 
     def put_into(self, model: Model) -> None: model.load_state_dict(self.taken, strict=False)
 
@@ -128,12 +133,15 @@ class Start:
     def about(self) -> dict[str, Any]:
         "For `metrics.json`."
         parts = [list(dict.fromkeys(map(_called, names))) for names in (self.taken, self.left)]
-        return {"folder": printable(self.folder), "model": self.fingerprint, "taken": parts[0], "not taken": parts[1]}
+        about = {"folder": printable(self.folder), "model": self.fingerprint, "taken": parts[0], "not taken": parts[1]}
+        return about | ({"settings": {n: list(of) for n, of in self.differing.items()}} if self.differing else {})
 
     def __str__(self) -> str:
         about = self.about
         left = f"; not taken: {', '.join(about['not taken'])}" if about["not taken"] else ""
-        return f"starts from the model in {about['folder']!r}: {', '.join(about['taken'])}{left}."
+        other = ", ".join(f"{name} = {here!r}, there {there!r}" for name, (there, here) in self.differing.items())
+        other = f"; settings of the embedding that differ: {other}" if other else ""
+        return f"starts from the model in {about['folder']!r}: {', '.join(about['taken'])}{left}{other}."
 
 # %% ../nbs/15d_going_on.ipynb #7610f635
 def _is_begun(out: Path) -> bool:

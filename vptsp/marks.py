@@ -18,11 +18,14 @@ class Mark(NamedTuple):
     size: int       # bytes
     mtime_ns: int   # time of its last change; -1 where that was too short ago to be trusted
     sha256: str     # of its content; "" where it is not known
+    inode: int = 0     # number of the file on its disk, 0 where it is not known
+    ctime_ns: int = 0  # when anything about it last changed, its name for instance; 0 where it is not known
 
     def same_time(self, path: str | Path) -> bool:
-        "Whether size and time of the file are still these."
+        "Whether size and time of the file are still these, and number and time of change where they are known."
         found = os.stat(path)
-        return self.mtime_ns >= 0 and (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
+        renamed = self.ctime_ns and (found.st_ino, found.st_ctime_ns) != (self.inode, self.ctime_ns)
+        return self.mtime_ns >= 0 and not renamed and (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
 
 def mark_of(
     path: str | Path,  # of a file
@@ -33,7 +36,8 @@ def mark_of(
     with open(path, "rb") as file:
         while piece := file.read(1 << 20): content.update(piece)
     settled = time.time_ns() - before.st_mtime_ns > 2_000_000_000
-    return Mark(before.st_size, before.st_mtime_ns if settled else -1, content.hexdigest())
+    mtime_ns = before.st_mtime_ns if settled else -1
+    return Mark(before.st_size, mtime_ns, content.hexdigest(), before.st_ino, before.st_ctime_ns)
 
 def file_state(
     path: str | Path,

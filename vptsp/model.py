@@ -29,7 +29,16 @@ from .loaders import as_weights_ask, eval_transform, train_transform
 from .pretrained import check_image_size, load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import Groups, SemanticProxies, full_precision, group_by_class
-from .tensors import eval_copy, misfits, read_tensors, write_tensors
+from vptsp.tensors import (
+    as_precise,
+    eval_copy,
+    misfits,
+    precisions,
+    put_into,
+    read_tensors,
+    tensor_state,
+    write_tensors,
+)
 from .tuning import trainable_by_part, tune
 
 # %% ../nbs/12_model.ipynb #90983f11
@@ -69,7 +78,7 @@ class TwoPasses(nn.Module):
         if labels is not None and len(labels) != len(images):
             message = f"{len(images)} images but {len(labels)} labels."
             raise ValueError(message)
-        tokens, shared = self.backbone.tokens(images), self._shared_prompts()
+        tokens, shared = self.backbone.tokens(as_precise(images, self.backbone)), self._shared_prompts()
         embeddings = self.head(self.backbone.run(tokens, shared))
         if labels is None: return Output(embeddings)
 
@@ -107,7 +116,7 @@ class Model(TwoPasses):
         images: torch.Tensor,  # (b, 3, h, w), normalised
     ) -> torch.Tensor:         # (b, d), of length one
         "What the bare backbone makes of images: no prompts, no adapters, no head."
-        features = eval_copy(self.backbone)(images, adapted=False)
+        features = eval_copy(self.backbone)(as_precise(images, self.backbone), adapted=False)
         return F.normalize(full_precision(features.mean(1)), dim=1)
 
     @property
@@ -123,6 +132,7 @@ class Model(TwoPasses):
 
     def for_embedding(self) -> "Model": return _for_embedding(self)
     def fingerprint(self) -> str: return _fingerprint(self)
+    def state_now(self) -> tuple: return _state_now(self)
 
     def warm_start(
         self,
@@ -220,6 +230,11 @@ def _fingerprint(model: Model, of: Callable[..., str] = fingerprint_of) -> str:
     tensors = {name: t for name, t in small.state_dict().items() if not name.startswith("proxies.")}
     return of(small.cfg, small.backbone.mean, small.backbone.std, tensors)
 
+def _state_now(model: Model) -> tuple:
+    "Of what the fingerprint is of, without reading it: equal as long as nobody changed the model."
+    parts = filter(None, (model.backbone, model.head, model.prompts))
+    return model.cfg, tensor_state(t for part in parts for t in part.state_dict(keep_vars=True).values())
+
 def fingerprint_0_1(
     model: Model,
 ) -> str:  # sha256
@@ -241,8 +256,8 @@ def _warm_start(model: Model, batches: Iterable) -> int:
     model.eval()
     try:
         shared = model._shared_prompts()
-        seen = [(full_precision(model.backbone(images.to(model.device), shared)), labels.to(model.device))
-                for images, labels in batches]
+        on_device = ((as_precise(images.to(model.device), model.backbone), labels) for images, labels in batches)
+        seen = [(full_precision(model.backbone(x, shared)), labels.to(model.device)) for x, labels in on_device]
         if not seen: return _nothing_seen(cfg)
         features, labels = (torch.cat(parts) for parts in zip(*seen))
         if at_axes:
@@ -280,6 +295,7 @@ def _save(model: Model, folder: Path, backbone: bool, metrics: dict | None) -> P
     about = dict(vptsp=__version__, settings=asdict(model.cfg), num_classes=model.num_classes, classes=model.classes,
                  with_backbone=backbone, fingerprint=None if on_its_own else model.backbone.fingerprint(in_backbone),
                  skipped=sorted(in_backbone))
+    if dtypes := precisions(model): about["dtypes"] = dtypes
     with replacing(folder/"model.safetensors") as part:
         write_tensors(part, tensors, about)
         write_text(folder/"config.json", _as_json(about))
@@ -319,6 +335,7 @@ def _load(folder: Path, backbone: nn.Module | None, weights: str | Path | None) 
         message = (f"{str(file)!r} does not fit the model that its settings describe on this backbone: "
                    f"{'; '.join(wrong[:3])}.")
         raise BackboneError(message)
+    put_into(model, about.get("dtypes", {}))
     if about["fingerprint"] and model.backbone.fingerprint(set(about["skipped"])) != about["fingerprint"]:
         message = (f"the backbone is not the one that {str(folder)!r} was tuned on (its frozen weights differ): "
                    f"load it on {cfg.backbone!r} with the same weights.")

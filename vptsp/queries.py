@@ -228,7 +228,7 @@ def _embedded(
     for i, query in enumerate(queries):
         if i not in pictures: out[i] = as_vector(query, out.shape[1])
     if pictures:
-        found, broken = embed_readable(gallery.model, unlabelled([queries[i] for i in pictures]), workers=0)
+        found, broken = embed_readable(gallery.unchanged_model(), unlabelled([queries[i] for i in pictures]), workers=0)
         for sentence in broken.values(): raise DataError(sentence)
         for row in found: finite(row, "the embedding that the model makes of the query")
         out[pictures] = found

@@ -201,9 +201,13 @@ def _tensors_of_npz(path: Path) -> dict[str, torch.Tensor]:
     "Arrays by name, as numpy and the ViT's authors save them."
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+            return {name: _as_tensor(arrays[name]) for name in arrays.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as e:
         raise _instead(path, f"its arrays cannot be read ({_one_line(e)})", "fetch it again") from None
+
+def _as_tensor(array: np.ndarray) -> torch.Tensor:
+    "Also of an array that a machine of the other byte order wrote."
+    return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape))
 
 def _read_or_say(path: Path, in_zip: str | None) -> Any:
     try:

@@ -86,7 +86,9 @@ class Found(NamedTuple):
     layout: str
     tensors: dict[str, torch.Tensor]  # by timm's names, as far as they are known
 
-_not_weights = re.compile(r"optim|scaler|sched|callback|loops|hparams|hyper_parameters|^args$|^config$|^cfg$|rng", re.I)
+_not_weights = re.compile(r"""(?<!without_)(?<!no_)(?<![a-z])
+    (optim(izers?)? | scalers? | sched(ulers?)? | callbacks? | loops | hparams | hyper_parameters | rng)(?![a-z])
+""", re.X | re.I)
 _wrappers = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
 
 def _sets_of_tensors(held: object, where: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
@@ -191,9 +193,12 @@ def backbones(
     own_first = next((name for name in own if name.startswith("blocks.0.")), "norm.weight")
     found = [Found(f.where, f.layout, _fitted(vit, f.tensors))
              for where, tensors in _sets_of_tensors(held) for f in _in_set(where, tensors, own_first)]
+    student = any("student" in f.where.lower() for f in found)
+    plain = any(rank(f) == 1 for f in found)
     def order(f: Found) -> tuple:
         fitting = sum(name in f.tensors and f.tensors[name].shape == t.shape for name, t in own.items())
-        return -fitting, rank(f), f.where
+        other = plain and not student and "teacher" in f.where.lower()   # without a student, a teacher is no average
+        return -fitting, other, rank(f), f.where
     return sorted(found, key=order)
 
 def rank(
