@@ -331,3 +331,11 @@ def test_numbers_of_an_evaluation_do_not_depend_on_faiss(base):
         warnings.simplefilter("ignore")
         a, b = (evaluate(x, base[1], use_faiss=faiss) for faiss in (False, True))
     assert a.mean() == b.mean() and torch.equal(a.ids, b.ids)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_one_image_to_choose_from(distance):
+    q = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    similarity, ids = neighbours(q, k=1, distance=distance)
+    assert ids.tolist() == [[1], [0]] and similarity.shape == (2, 1)
+    assert neighbours(q, q[:1], 1, distance)[1].tolist() == [[0], [0]]

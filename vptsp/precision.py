@@ -235,6 +235,7 @@ def near_ties(
     twins = (c.g[ids[row, place]] == c.g[ids[row, place + 1]]).all(1)              # are equal, rightly
     doubtful = torch.zeros(len(rows), dtype=torch.bool, device=ranked.device)
     doubtful[row[~twins]] = True
+    if not near.shape[1]: return doubtful            # one to choose from
     last = near[:, -1].nonzero()[:, 0]               # whether what comes after the last one is as near, nobody knows
     doubtful[last] |= c.same[ids[last, -1]] != c.same[ids[last, -2]]
     if near.shape[1] < 8: return doubtful
