@@ -136,7 +136,8 @@ def read_stored(
         except _damage as e:
             moving = _which(folder) != before or _being_written(folder) and not (folder/"gallery.json").is_file()
             left = end - time.monotonic() if moving else end - patience/2 - time.monotonic()
-            if left < 0 or not (moving or isinstance(e, _Mixed)): raise _unreadable(folder, e) from None
+            again = moving or isinstance(e, (_Mixed, FileNotFoundError))    # between two renames a file is nowhere
+            if left < 0 or not again: raise _unreadable(folder, e) from None
             time.sleep(.005)
 
 def _unreadable(folder: Path, e: Exception) -> Exception:
