@@ -156,6 +156,16 @@ class Settings(_OtherTuning):
     lr_cosine_min: float = _setting(1e-8, "its lowest learning rate", low=0)
     mixed_precision: str = _setting("fp16", "on a GPU; a CPU always computes in fp32", ("no", "fp16", "bf16"))
     checkpointing: bool = _setting(False, "recompute each block in the backward pass: less memory, more time")
+    accumulate: int = _setting(1, "batches whose gradients make one step; not with a bank", low=1)
+    clip: float = _setting(0., "longest gradient, over all that is tuned, that a step takes; 0: as it is", low=0)
+    checkpoint_minutes: float = _setting(10., "within an epoch, minutes after which the run is saved; 0: only behind "
+                                         "epochs", low=0)
+    patience: int = _setting(0, "epochs without a better R@1 of the held-out classes after which the run ends; 0: all "
+                             "epochs", low=0)
+    keep: str = _setting("last", "whose model is kept: the last epoch's, or the one best on the held-out classes",
+                         ("last", "best"))
+    broken_images: str = _setting("fatal", "a training image that cannot be read in the middle of a run ends it, or is "
+                                  "skipped: counted, listed, another of its class in its place", ("fatal", "skip"))
     seed: int = _setting(0, "of initial values, batches and crops", low=0, high=2**63 - 1)
 
     def __post_init__(self):
@@ -244,6 +254,13 @@ def _proxy_conflicts(s: Settings) -> Iterator[tuple[bool, str]]:
     yield starts_as_mean and s.accumulator == "gru_relu", (
         "accumulator_init = 'mean' needs accumulator = 'gru': a ReLU gives no negative numbers, "
         "so a GRU with it cannot start as a mean.")
+    judged = [f"patience = {s.patience}"]*bool(s.patience) + ["keep = 'best'"]*(s.keep == "best")
+    yield bool(judged) and not s.holdout, (
+        f"{' and '.join(judged)} go by held-out training classes, and none are held out: set holdout, for instance 0.2.")
+    yield s.accumulate > 1 and s.bank, (
+        f"accumulate = {s.accumulate} with bank = True: the rows of one batch leave the bank and are stepped before "
+        "those of the next come. A larger batch_size with checkpointing = True, or bank = False, does it.")
+
 
 # %% ../nbs/01d_settings.ipynb #5dffabbe
 def embedding_settings(
