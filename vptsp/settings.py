@@ -256,7 +256,7 @@ def _proxy_conflicts(s: Settings) -> Iterator[tuple[bool, str]]:
         "so a GRU with it cannot start as a mean.")
     judged = [f"patience = {s.patience}"]*bool(s.patience) + ["keep = 'best'"]*(s.keep == "best")
     yield bool(judged) and not s.holdout, (
-        f"{' and '.join(judged)} go by held-out training classes, and none are held out: set holdout, for instance 0.2.")
+        f"{' and '.join(judged)} go by held-out training classes, and none are: set holdout, for instance 0.2.")
     yield s.accumulate > 1 and s.bank, (
         f"accumulate = {s.accumulate} with bank = True: the rows of one batch leave the bank and are stepped before "
         "those of the next come. A larger batch_size with checkpointing = True, or bank = False, does it.")
