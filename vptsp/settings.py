@@ -60,7 +60,8 @@ class _Images:
     samples_per_class: int = _setting(2, "k, images a class in a batch; b/k classes are drawn", low=1)
     holdout: float = _setting(0., "share of the training classes held out, on which settings may be chosen",
                               low=0, high=.9)
-    workers: int = _setting(0, "processes that decode images; 0 decodes in the main process", low=0)
+    workers: int = _setting(0, "processes that decode images; 0 decodes in the main process", low=0,
+                            high=256)
 
 # %% ../nbs/01d_settings.ipynb #04d2c9db
 @dataclass(frozen=True)
@@ -184,10 +185,14 @@ def _shown(value: Any) -> str:
     "A value in a message. Of one without end its size: to write it out would take minutes."
     if isinstance(value, str): return shortened(value.strip() if _number(value) is not None else repr(value[:400]))
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _most_whole:
-        return f"a number of {value.bit_length()*30103//100000 + 1:,} digits"
+        return f"a number of {_digits(value):,} digits"
     try: size = len(value)
     except TypeError: size = 0
     return shortened(repr(value)) if size <= 100 else f"a {type(value).__name__} of {size:,} values"
+
+def _digits(number: int) -> int:
+    bits = number.bit_length()
+    return len(str(abs(number))) if bits < 10_000 else round(bits*math.log10(2))    # str() refuses more
 
 def _checked(f: Field, value: Any) -> Any:
     "The value of field `f` in its own type, or a ConfigError."
