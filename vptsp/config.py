@@ -139,7 +139,7 @@ methods["full"] = Method("full fine-tuning", _bare | dict(tune="full"))
 methods["vptsp-m"] = Method("VPTSP-M", semantic_proxies="class_prompts", accumulator="mix")
 methods["vptsp-g"] = Method("VPTSP-G", semantic_proxies="class_prompts")
 
-# %% ../nbs/02_config.ipynb #3b09227e
+# %% ../nbs/02_config.ipynb #51273057
 _off = ("none", 0, False)
 _sizes = ("num_prompts", "lora_rank", "epochs")    # without the part that they are of they mean nothing
 
@@ -153,7 +153,8 @@ def _as_method(cfg: Config, name: str, given: dict[str, Any]) -> Config:
         chosen = given.get(setting, getattr(cfg, setting))
         if setting in method.own and chosen not in _off: changes[setting] = chosen
         elif setting in given and chosen != value:
-            if setting in method.own or setting not in _sizes or value not in _off: _refuse(name, setting, chosen, value)
+            can_be_idle = setting in _sizes and value in _off and setting not in method.own
+            if not can_be_idle: _refuse(name, setting, chosen, value)
             idle.append(f"{setting} = {chosen}")
     if idle:
         message = (f"{' and '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect: "

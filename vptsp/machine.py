@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['free_memory', 'in_bytes']
 
-# %% ../nbs/01i_machine.ipynb #3fff16ce
+# %% ../nbs/01i_machine.ipynb #e6ddeb56
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-# %% ../nbs/01i_machine.ipynb #59c447ff
+# %% ../nbs/01i_machine.ipynb #5ab4c38e
 def _number_in(file: Path) -> int | None:
     "The number that a file of the system holds; None for `max`, or where it is not there."
     try: return int(file.read_text(encoding="ascii"))
@@ -30,8 +32,8 @@ def _left_in_group(group: Path, limit: str, used: str, files: str) -> int | None
 
 def _left_to_map() -> int | None:
     "What the process may still map; None where it has no limit."
-    try: import resource
-    except ImportError: return None                      # Windows
+    resource: Any = importlib.import_module("resource") if os.name == "posix" else None
+    if resource is None: return None
     most, mapped = resource.getrlimit(resource.RLIMIT_AS)[0], _field(Path("/proc/self/status"), "VmSize")
     return None if most == resource.RLIM_INFINITY or mapped is None else most - 1024*mapped
 
@@ -52,7 +54,7 @@ def free_memory(
     try: return os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError): return None
 
-# %% ../nbs/01i_machine.ipynb #f7f32e5b
+# %% ../nbs/01i_machine.ipynb #f52977e9
 def in_bytes(
     number: float,  # of bytes
 ) -> str:
