@@ -6,7 +6,7 @@
 __all__ = ['Made', 'without_memory', 'planned', 'Need', 'needs', 'batch_needs', 'picture_need', 'refuse_what_has_no_room',
            'check_model', 'check_run', 'AboutModel', 'about_model']
 
-# %% ../nbs/11e_limits.ipynb #22d17d57
+# %% ../nbs/11e_limits.ipynb #4754dde6
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from .backbone import BackboneError
 from .config import Config, ConfigError
@@ -22,7 +23,7 @@ from .machine import free_memory, in_bytes
 from .tuning import part_of
 from .yaml12 import shortened
 
-# %% ../nbs/11e_limits.ipynb #efd2a96c
+# %% ../nbs/11e_limits.ipynb #7cf60dc1
 Made = TypeVar("Made", bound=nn.Module)
 
 def without_memory(
@@ -35,18 +36,30 @@ def without_memory(
         memo[id(t)] = nn.Parameter(empty, t.requires_grad) if isinstance(t, nn.Parameter) else empty
     return copy.deepcopy(module, memo)
 
+_writing = set("normal_ uniform_ zero_ fill_ copy_ mul_ add_ sub_ div_ clamp_ erfinv_ constant_ zeros_ ones_ eye_ "
+               "trunc_normal_ xavier_uniform_ xavier_normal_ kaiming_uniform_ kaiming_normal_ orthogonal_".split())
+
+class _NoValues(TorchFunctionMode):
+    "Leaves out what writes values to a tensor that has none."
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _writing:
+            target = args[0] if args else kwargs.get("tensor")
+            if isinstance(target, torch.Tensor) and target.is_meta: return target
+        return func(*args, **kwargs)
+
 def planned(
     make: Callable[[], Made],   # makes the module, and all its parts anew
 ) -> Made | None:               # None where a part cannot be made without memory
     "What `make` gives, on the meta device. Raises `ConfigError` for sizes that no tensor can have."
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"): return make()
-    except (RuntimeError, OverflowError) as e:         # NotImplementedError, too: of an operation that needs numbers
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), _NoValues(): return make()
+    except (RuntimeError, OverflowError, TypeError) as e:     # of an operation that needs numbers, of what has no copy
         if not any(word in str(e).lower() for word in ("overflow", "too large", "out of bounds")): return None
     message = "the settings ask for tensors of more numbers than can be counted: make the large ones smaller."
     raise ConfigError(message)
 
-# %% ../nbs/11e_limits.ipynb #31c66809
+# %% ../nbs/11e_limits.ipynb #31185e39
 class Need(NamedTuple):
     "Something that takes memory."
     what: str                    # for messages
@@ -108,7 +121,7 @@ def picture_need(cfg: Config) -> Need:
     side, name = max((cfg.resize, "resize"), (cfg.image_size, "image_size"))
     return Need("one image", (name,), 4*side**2 + 12*cfg.image_size**2)
 
-# %% ../nbs/11e_limits.ipynb #99d32f61
+# %% ../nbs/11e_limits.ipynb #dc5d19aa
 _squares = ("image_size", "resize")      # double the side, four times the memory
 
 def _would_fit(need: Need, cfg: Config, share: float) -> str:
@@ -152,7 +165,7 @@ def check_model(
     if model is not None: refuse_what_has_no_room(needs(model), cfg, free)
     return model
 
-# %% ../nbs/11e_limits.ipynb #3d55892d
+# %% ../nbs/11e_limits.ipynb #5cb88a96
 def _kept_by_optimizer(cfg: Config) -> int:
     "Copies of each tuned number beside itself: a gradient, and what the optimizer keeps."
     return 3 if cfg.optimizer == "adamw" else 2 if cfg.momentum else 1
@@ -174,7 +187,7 @@ def check_run(
         refuse_what_has_no_room([*on_gpu, *batch], cfg, torch.cuda.mem_get_info(device)[0], f"the GPU {device}")
     elif free is not None: refuse_what_has_no_room([*wanted, *batch], cfg, free + here)   # the model is there already
 
-# %% ../nbs/11e_limits.ipynb #81ed62e9
+# %% ../nbs/11e_limits.ipynb #9d487fed
 class AboutModel(NamedTuple):
     "What a model's file says beside its tensors."
     cfg: Config
@@ -213,10 +226,10 @@ def about_model(
         said = shortened(repr(about.get(wrong[0]))) if wrong[0] in about else "nothing"
         message = f"{printable(file)!r} is no model of vptsp, or damaged: {wrong[0]} is {said}."
         raise BackboneError(message)
+    frozen, dtypes = (about.get("fingerprint"), about.get("skipped", [])), about.get("dtypes", {})
     try: cfg = Config.load(about["settings"]).replace(workers=0)
     except ConfigError as e: message = f"{printable(file)!r}: {e}"
     else:
-        frozen = about.get("fingerprint"), about.get("skipped", [])
-        return AboutModel(cfg, about["num_classes"], about.get("classes"), about["with_backbone"], *frozen,
-                          about.get("dtypes", {}))
+        names = about.get("classes")
+        return AboutModel(cfg, about["num_classes"], names, about["with_backbone"], *frozen, dtypes)
     raise BackboneError(message)
