@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +21,11 @@ from torch import nn
 from . import __version__
 from .backbone import Backbone, BackboneError
 from .cards import card_table, card_text
-from .config import Config, ConfigError, accumulators
+from .config import Config, accumulators
 from .files import DataError, moved, replacing, write_text
 from .fingerprints import fingerprint_of, old_fingerprint_of
 from .heads import Head, NoHead
-from .limits import about_model, check_model, without_memory
+from .limits import about_model, check_model, named_in
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .pretrained import check_image_size, load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
@@ -175,18 +175,11 @@ def build_model(
 ) -> Model:
     "The model that the settings describe. Raises `BackboneError` or `ConfigError` with a way out."
     if backbone is not None: check_image_size(backbone, cfg.image_size)
-    _planned(cfg, num_classes, backbone)
+    check_model(_assembled, cfg, num_classes, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(cfg.seed)
         vit = backbone if backbone is not None else load_vit(cfg.backbone, pretrained, weights, cfg.image_size)
         return _assembled(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
-
-def _planned(cfg: Config, num_classes: int, backbone: nn.Module | None) -> Model | None:
-    "The model without memory, before any is taken. Raises `ConfigError` where there is not enough."
-    def make() -> Model:
-        vit: Any = without_memory(backbone) if backbone is not None else load_vit(cfg.backbone, False, None, cfg.image_size)
-        return _assembled(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
-    return check_model(make, cfg)
 
 def _assembled(cfg: Config, backbone: Backbone, num_classes: int) -> Model:
     cfg = as_weights_ask(cfg, backbone.vit)        # so that what is saved says how its images were prepared
@@ -205,8 +198,7 @@ def _assembled(cfg: Config, backbone: Backbone, num_classes: int) -> Model:
         accumulator = accumulators[cfg.accumulator](e, cfg)
     if cfg.semantic_proxies == "class_prompts":
         sizes = (num_classes, L, d, cfg.num_class_prompts, cfg.class_prompt_depth, cfg.class_prompt_block_step)
-        in_a_batch = min(cfg.batch_size//cfg.samples_per_class, num_classes)
-        if cfg.bank: class_prompts = ClassPromptBank(*sizes, capacity=in_a_batch)
+        if cfg.bank: class_prompts = ClassPromptBank(*sizes, min(cfg.batch_size//cfg.samples_per_class, num_classes))
         else: class_prompts = ClassPrompts(*sizes)
     proxies = SemanticProxies(num_classes, e, accumulator, cfg.proxy_bias_ratio)
     if cfg.head_init == "identity":
@@ -339,18 +331,15 @@ def _load(folder: Path, backbone: nn.Module | None, weights: str | Path | None) 
         raise FileNotFoundError(message)
     said, tensors = read_tensors(file)
     about = about_model(said, file)
-    cfg = about.cfg
-    try: plan = _planned(cfg, about.num_classes, backbone)
-    except ConfigError as e: message = f"{str(file)!r} cannot be loaded: {e}"
-    else: message = ""
-    if message: raise BackboneError(message)
+    cfg, c = about.cfg, about.num_classes
+    with named_in(file): plan = check_model(_assembled, cfg, c, backbone)
     needs_weights = not about.with_backbone and cfg.tune != "full"
-    model = plan or build_model(cfg, about.num_classes, needs_weights, weights, backbone)
+    model = plan or build_model(cfg, c, needs_weights, weights, backbone)
     if wrong := misfits(tensors, model.tuned_state(about.with_backbone)):
         message = (f"{str(file)!r} does not fit the model that its settings describe on this backbone: "
                    f"{'; '.join(wrong[:3])}.")
         raise BackboneError(message)
-    if plan: model = build_model(cfg, about.num_classes, needs_weights, weights, backbone)
+    if plan: model = build_model(cfg, c, needs_weights, weights, backbone)
     put_into(model, about.dtypes)
     if about.fingerprint and model.backbone.fingerprint(set(about.skipped)) != about.fingerprint:
         message = (f"the backbone is not the one that {str(folder)!r} was tuned on (its frozen weights differ): "
