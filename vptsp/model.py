@@ -7,7 +7,6 @@ __all__ = ['Output', 'TwoPasses', 'Model', 'build_model', 'fingerprint_0_1']
 
 # %% ../nbs/12_model.ipynb #60e885f9
 import html
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +21,7 @@ from . import __version__
 from .backbone import Backbone, BackboneError
 from .cards import card_table, card_text
 from .config import Config, accumulators
-from .files import DataError, moved, replacing, write_text
+from .files import DataError, make_folder, moved, printable, replacing, write_json, write_text
 from .fingerprints import fingerprint_of, old_fingerprint_of
 from .heads import Head, NoHead
 from .limits import about_model, check_model, named_in
@@ -148,7 +147,7 @@ class Model(TwoPasses):
         backbone: bool = False,       # also save the frozen backbone, so that loading needs nothing else
         metrics: dict | None = None,  # figures for the card, by name
     ) -> Path:
-        "Write the tuned tensors, the settings and a card."
+        "Write the tuned tensors, the settings and a card. Raises `StorageError`."
         return _save(self, Path(folder), backbone, metrics)
 
     @classmethod
@@ -283,14 +282,8 @@ def tuned_state(
     kept = ("proxies.memory", "class_prompts.bank_") + (("backbone.",) if whole_backbone else ())
     return {n: t for n, t in self.state_dict().items() if n in trained or n.startswith(kept)}
 
-def _as_json(about: dict) -> str:
-    "Names as they are, or spelled out where one is no text."
-    readable = json.dumps(about, indent=1, ensure_ascii=False)
-    is_text = not any("\ud800" <= c <= "\udfff" for c in readable)
-    return readable if is_text else json.dumps(about, indent=1)
-
 def _save(model: Model, folder: Path, backbone: bool, metrics: dict | None) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tensors = model.tuned_state(backbone)
     in_backbone = [n.removeprefix("backbone.vit.") for n in tensors if n.startswith("backbone.vit.")]
     on_its_own = backbone or not model.backbone.frozen
@@ -300,7 +293,7 @@ def _save(model: Model, folder: Path, backbone: bool, metrics: dict | None) -> P
     if dtypes := precisions(model): about["dtypes"] = dtypes
     with replacing(folder/"model.safetensors") as part:
         write_tensors(part, tensors, about)
-        write_text(folder/"config.json", _as_json(about))
+        write_json(folder/"config.json", about)
         write_text(folder/"README.md", model.card(metrics))
     return folder
 
