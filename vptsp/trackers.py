@@ -41,7 +41,8 @@ def facts_of(
 ) -> dict[str, Any]:     # numbers, texts, true or false
     "What a run is made of: all settings, data, backbone, how much is trained, the frozen backbone's figures."
     t = trainer
-    facts = {name: f"{value}" if isinstance(value, dict) else value for name, value in asdict(t.cfg).items()}
+    plain = (bool, int, float, str)
+    facts = {name: value if isinstance(value, plain) else f"{value}" for name, value in asdict(t.cfg).items()}
     facts |= {"data": printable(t.data.name), "data sha256": t.data_is, "backbone sha256": t.backbone_is or ""}
     facts["trainable parameters"] = sum(t.model.trainable_parameters_by_part().values())
     return facts | numbers_in(t.frozen or {}, "frozen ")
