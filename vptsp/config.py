@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import vptsp
-from .files import printable, write_text
+from .files import content_hash, printable, write_text
 from .published import is_published, our_settings, published_names
 from .registry import ConfigError, Registry, nearest
 from .settings import Settings, accumulators, embedding_settings, losses
@@ -44,8 +44,9 @@ class Config(Settings):
         self,
         path: str | Path,  # of the YAML file
     ) -> None:
-        "Write every setting, so that the file stays true when a default changes."
-        write_text(path, write_yaml(asdict(self)))
+        "Write every setting, so that the file stays true when a default changes. Raises `StorageError`."
+        text = write_yaml(asdict(self))
+        write_text(path, f"{_hashed}{content_hash(read_yaml(text, printable(path), _texts))}\n{text}")
 
     def replace(
         self,
@@ -175,6 +176,8 @@ def _of_old(settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(crop="center", interpolation="bilinear") if saved_whole and "interpolation" not in settings else {}
 
 # %% ../nbs/02_config.ipynb #0714260d
+_hashed = "# sha256 of these settings: "
+
 _texts = {f.name for f in fields(Settings) if f.type is str}
 _texts |= {"pretrained_model"} | {theirs for theirs, ours in published_names.items() if ours in _texts}
 
@@ -186,10 +189,22 @@ def _read_file(path: Path) -> Any:
         message = (f"there is no preset {str(path)!r}{hint} The presets are: {', '.join(presets)}. "
                    "A settings file ends in .yaml.")
         raise ConfigError(message)
-    try: return read_yaml(_text_of(path), printable(path), _texts)
+    try:
+        found = read_yaml(text := _text_of(path), printable(path), _texts)
+        return _unchanged(found, text, path)
     except OSError as e: message = f"the settings file {str(path)!r} cannot be read: {e.strerror or e}."
     except UnicodeDecodeError:
         message = f"the settings file {str(path)!r} cannot be read: it is no text in UTF-8; save it as UTF-8."
+    raise ConfigError(message)
+
+def _unchanged(found: Any, text: str, path: Path) -> Any:
+    "What a file says. Raises `ConfigError` for one that carries a hash and is not what was written."
+    in_mapping = isinstance(found, Mapping) and "vptsp" in found and found.get("sha256")      # a model's description
+    known = text[len(_hashed):].split("\n")[0].strip() if text.startswith(_hashed) else in_mapping
+    said = {k: v for k, v in found.items() if k != "sha256"} if in_mapping else found
+    if not known or content_hash(said) == known: return found
+    message = (f"{printable(path)!r} is not as it was written (its sha256 is another): bring back a copy of it, or, if "
+               "the change is yours, remove the line with the sha256.")
     raise ConfigError(message)
 
 def _text_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..files import printable
+from ..files import StorageError, printable
 
 # %% ../../nbs/38_commands.words.ipynb #13625a47
 class Mistake(Exception):
@@ -172,6 +172,7 @@ def one_line(
     if isinstance(error, Mistake): return text                                   # in the command line's words already
     if "Original Traceback" in text: return in_words(text.splitlines()[-1].partition("Error: ")[2])
     at = f"{printable(place)!r}: " if place else ""
+    if isinstance(error, StorageError): return in_words(text)
     if isinstance(error, OSError) and error.strerror: return _of_the_system(error)
     if isinstance(error, UnicodeDecodeError):
         return f"{at}a file that should be UTF-8 text is none ({error.reason} at byte {error.start}): save it as UTF-8."
