@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from .config import Config
-from .files import printable, write_text
+from .files import DamagedFile, printable, read_json, write_json
 from .runs import definitions, measured_on
 
 # %% ../nbs/15h_run_card.ipynb #e02cb42b
@@ -115,9 +115,9 @@ def read_card(
     folder: str | Path,  # of the run
 ) -> dict[str, Any]:     # nothing where there is none, or none that can be read
     "What `run.json` says."
-    try: card = json.loads((Path(folder)/"run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return {}
-    return card if isinstance(card, dict) and isinstance(card.get("parts"), list) else {}
+    try: card = read_json(Path(folder)/"run.json")
+    except (OSError, DamagedFile): return {}
+    return card if isinstance(card.get("parts"), list) and all(isinstance(p, dict) for p in card["parts"]) else {}
 
 def write_card(
     trainer: Any,                 # a `Trainer` that is about to train
@@ -142,7 +142,7 @@ def finish_card(
     t.parts[-1] |= {"to step": t.step, "end": printable(end, 300), **t.meter.read()}
     if end != "running": t.meter.close()
     card = _facts(t) | {"parts": t.parts, "seconds": round(sum(part.get("seconds", 0) for part in t.parts), 3)}
-    if folder: write_text(Path(folder)/"run.json", json.dumps(card, indent=1))
+    if folder: write_json(Path(folder)/"run.json", card)
     return card
 
 def _device_name(device: torch.device) -> str:
@@ -150,7 +150,7 @@ def _device_name(device: torch.device) -> str:
 
 # %% ../nbs/15h_run_card.ipynb #713929c4
 def _facts(t: Any) -> dict[str, Any]:
-    facts = {"settings sha256": settings_hash(t.cfg), "data": printable(t.data.name), "data sha256": t.data.sha256,
+    facts = {"settings sha256": settings_hash(t.cfg), "data": printable(t.data.name), "data sha256": t.data_is,
              "backbone": printable(t.cfg.backbone), "backbone sha256": t.backbone_is, "seed": t.cfg.seed,
              "definitions": definitions(t.data), "measured on": measured_on(t.data, t.cfg.holdout > 0)}
     if t.started_from: facts["started from"] = t.started_from
