@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image
-from torchvision import transforms as T
 from tqdm.auto import tqdm
 
 from .decoded import Decoded, check_sealed, made_once, pixel_digest
@@ -202,7 +201,8 @@ def _check_room(folder: Path, needed: float, free: int) -> None:
 
 def _decode(images: ImageSet, folder: Path, side: int, progress: str | None) -> None:
     "Write the pixels of the images one after another, where each begins, their hashes, and those of what is no file."
-    resize = T.Resize(side)
+    from torchvision.transforms import Resize
+    resize = Resize(side)
     files = all(is_file(images, i) for i in range(len(images)))
     def shrunk(i: int) -> tuple[np.ndarray, bytes, bytes]:
         image = images.open(i)
