@@ -82,6 +82,13 @@ TENSORS = {"an exponent's bit flipped": [flip(high=True)]*6, "a bit of the heade
            "blocks exchanged": [swapped_block]}
 
 
+def kind_of(end, equal):
+    "What became of it, in words."
+    if end.refused: return "one sentence"
+    if end.code == 0: return "the same numbers" if equal() else "OTHER NUMBERS"
+    return "a traceback" if end.traceback else f"exit {end.code}"
+
+
 def damaged(trials, what, source, name, ways, use, equal):
     "Each way to damage `name` in a copy of `source`; what `use` makes of it."
     for way, acts in ways.items():
@@ -89,9 +96,8 @@ def damaged(trials, what, source, name, ways, use, equal):
         for act in acts:
             folder = copied(source)
             act(folder/name)
-            end = call(lambda: use(folder))
-            kind = "one sentence" if end.refused else "the same numbers" if not end.code and equal(folder, end) else \
-                "OTHER NUMBERS" if not end.code else "a traceback" if end.traceback else f"exit {end.code}"
+            end = call(lambda folder=folder: use(folder))
+            kind = kind_of(end, lambda: equal(folder, end))  # noqa: B023
             ends[kind] += 1
             if end.code or kind == "OTHER NUMBERS": example = end.last[-230:]
         right = not ends.keys() - {"one sentence", "the same numbers"}

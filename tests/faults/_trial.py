@@ -81,9 +81,9 @@ def photos(classes=12, each=6, name="photos"):
 
 
 def train(out, variant="bank", *changes, data=None):
-    "The words of a training command."
-    words = ["train", "emoji", "dataset=folder", *BASE, *VARIANTS[variant], *changes]
-    return [*words, "--data", str(data or photos()), "--out", str(out)]
+    "The words of a training command; of a setting that is given again, the last."
+    words = {w.split("=")[0] if "=" in w else w: w for w in (*BASE, *VARIANTS[variant], *map(str, changes))}
+    return ["train", "emoji", "dataset=folder", *words.values(), "--data", str(data or photos()), "--out", str(out)]
 
 
 # children

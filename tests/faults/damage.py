@@ -4,10 +4,39 @@ of the undamaged file; wrong are other numbers without a word, and a traceback."
 import json
 import shutil
 
-from _damage import COMMON, TENSORS, cut, damaged, deleted, first_is, flip, garbage, in_place_of, tensors_changed
-from _damage import text_changed, with_nan, with_one_more, without
-from _trial import CHECKPOINT, ROOT, Trials, after_call, before_call, call, copied, die, differences, fresh, main, must
-from _trial import photos, train, vptsp_
+from _damage import (
+    COMMON,
+    TENSORS,
+    cut,
+    damaged,
+    deleted,
+    first_is,
+    flip,
+    garbage,
+    in_place_of,
+    tensors_changed,
+    text_changed,
+    with_nan,
+    with_one_more,
+    without,
+)
+from _trial import (
+    CHECKPOINT,
+    ROOT,
+    Trials,
+    after_call,
+    before_call,
+    call,
+    copied,
+    die,
+    differences,
+    fresh,
+    main,
+    must,
+    photos,
+    train,
+    vptsp_,
+)
 
 from vptsp import training
 
@@ -19,7 +48,8 @@ MODEL = "model/model.safetensors"
 
 def stopped_behind(folder, epoch, *changes):
     def kill(trainer): trainer.epoch == epoch and die()
-    call(lambda: main(train(folder, "bank", *changes)), before=lambda: after_call(training.Trainer, "_checkpoint", 0, kill))
+    def harm(): after_call(training.Trainer, "_checkpoint", 0, kill)
+    call(lambda: main(train(folder, "bank", *changes)), before=harm)
     return folder
 
 
@@ -86,7 +116,8 @@ must(call(lambda: loaded(whole)))
 figures = call(lambda: loaded(whole)).last
 for name in ("metrics.json", "history.jsonl", "config.yaml", MODEL):
     damaged(trials, "finished run, train", whole, name, COMMON, read_again, untouched)
-JSON = {"a figure turned": [text_changed('"R@1": 1.0', '"R@1": 0.5')], "another run's": [in_place_of(other/"metrics.json")],
+JSON = {"a figure turned": [text_changed('"R@1": 1.0', '"R@1": 0.5')],
+        "another run's": [in_place_of(other/"metrics.json")],
         "a list": [lambda file: file.write_text("[]")], "null": [lambda file: file.write_text("null")]}
 
 
@@ -107,12 +138,18 @@ damaged(trials, "finished run, Run.load", whole, "config.yaml", {**COMMON, **YAM
 damaged(trials, "finished run, report", whole, "metrics.json", {**COMMON, **JSON},
         lambda folder: main(["report", str(folder), "--data", str(DATA), "--out", str(fresh("page.html"))]),
         lambda *_: False)
-for gone in ("checkpoint", "model"):
+
+
+def without_folder(gone):
     folder = copied(whole)
     shutil.rmtree(folder/gone)
-    end = call(lambda: read_again(folder))
-    held = end.refused and str(folder) in end.last if gone == "model" else untouched(folder, end) and end.code == 0
-    trials.add(f"finished run without {gone}/", held and "TRAINED" not in end.text, end)
+    return folder, call(lambda: read_again(folder))
+
+
+folder, end = without_folder("checkpoint")
+trials.add("finished run without checkpoint/ is read", untouched(folder, end) and end.code == 0, end)
+folder, end = without_folder("model")
+trials.add("finished run without model/: a sentence", end.refused and str(folder) in end.last, end)
 
 # its model
 def measured(folder): return main(["evaluate", str(folder), "--data", str(DATA), "--json"])
@@ -125,7 +162,8 @@ damaged(trials, "model", whole, MODEL, {**COMMON, **TENSORS, **model_parts}, mea
 damaged(trials, "model, report", whole, MODEL, {"cut": [cut(.5)], "an exponent's bit flipped": [flip(high=True)]*2},
         lambda folder: main(["report", str(folder), "--data", str(DATA), "--out", str(fresh("page.html"))]),
         lambda *_: False)
-damaged(trials, "model to start from", whole, MODEL, {"cut": [cut(.5)], "an exponent's bit flipped": [flip(high=True)]*3},
+damaged(trials, "model to start from", whole, MODEL,
+        {"cut": [cut(.5)], "an exponent's bit flipped": [flip(high=True)]*3},
         lambda folder: main(train(fresh("started"), "bank", "--weights", str(folder))), lambda *_: False)
 
 # what comes with the package

@@ -3,11 +3,25 @@ that is no longer sound; the user's own files beside the gallery's. Right as for
 import json
 import shutil
 
-from _damage import COMMON, TENSORS, cut, damaged, deleted, first_is, flip, garbage, in_place_of, tensors_changed
-from _damage import text_changed, with_nan, with_one_more, without
+from _damage import (
+    COMMON,
+    TENSORS,
+    cut,
+    damaged,
+    deleted,
+    first_is,
+    flip,
+    garbage,
+    in_place_of,
+    tensors_changed,
+    text_changed,
+    with_nan,
+    with_one_more,
+    without,
+)
 from _trial import FOLDER, Trials, before_call, call, copied, die, files_in, fresh, main, must, photos, train, vptsp_
 
-from vptsp.all import Gallery, from_folder
+from vptsp.all import from_folder
 
 trials, DATA = Trials(), photos()
 RUN, OTHER = fresh("run"), fresh("other run")
@@ -43,7 +57,8 @@ def lines_changed(change):
 EMBEDDINGS, MODEL = "embeddings.safetensors", "model/model.safetensors"
 rows = {"NaN in it": [first_is("emb", with_nan)], "without its tensor": [without("emb")],
         "a row less": [first_is("emb", lambda t: t[:-1])], "a column less": [first_is("emb", lambda t: t[:, :-1])],
-        "two rows exchanged": [first_is("emb", lambda t: t.flip(0))], "in half precision": [first_is("emb", lambda t: t.half())],
+        "rows exchanged": [first_is("emb", lambda t: t.flip(0))],
+        "in half precision": [first_is("emb", lambda t: t.half())],
         "not of length one": [first_is("emb", lambda t: t*2)], "a tensor more": [tensors_changed(with_one_more)],
         "another gallery's": [in_place_of(SECOND/EMBEDDINGS)]}
 damaged(trials, "gallery", GALLERY, EMBEDDINGS, {**COMMON, **TENSORS, **rows}, search, found_alike)
@@ -154,8 +169,10 @@ cache = fresh("cache")
 
 def pixels(folder):
     import hashlib
-    images = from_folder(DATA).cached(folder, 32, None)
-    print(hashlib.sha256(b"".join(s.open(i).tobytes() for s in images.sets.values() for i in range(len(s)))).hexdigest())
+    h = hashlib.sha256()
+    for images in from_folder(DATA).cached(folder, 32, None).sets.values():
+        for i in range(len(images)): h.update(images.open(i).tobytes())
+    print(h.hexdigest())
 
 
 def pixels_or_say(folder):
