@@ -97,7 +97,8 @@ def sleeping_run(ready):
 for words in ((), ("seed=1",), ("epochs=5",)):
     fresh("slow")
     case = f"train {' '.join(words)} while a run is at work"
-    held_while(case, sleeping_run, lambda words=words: main(train(FOLDER/"slow", "bank", *words)))
+    again = train(FOLDER/"slow", "bank", *words)
+    held_while(case, sleeping_run, lambda again=again: main(again))
 end = vptsp_(*train(FOLDER/"slow"))
 trials.add("the lock of a run that was killed is taken over", end.code == 0 and not differences(REFERENCE, FOLDER/"slow"),
            end)
