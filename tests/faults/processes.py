@@ -16,7 +16,6 @@ from _trial import (
     FOLDER,
     ROOT,
     Trials,
-    differences,
     epoch_of,
     files_in,
     fresh,
@@ -107,7 +106,8 @@ def shared(case, variant, n, *changes, tolerance=1e-5, launcher=None):
     told = end.text.count("epoch 1/3")
     held = len(end.images) == n and once and far <= tolerance and not other
     held = held and abs(figures[0] - figures[1]) < 1e-3 and told == 1 and not litter(several)
-    trials.add(f"{case}, {variant}", held, f"{end}; farthest {far:.1e}; MAP@R {figures}; files {other}; told {told} times")
+    detail = f"{end}; farthest {far:.1e}; MAP@R {figures}; files {other or 'alike'}; told {told} times"
+    trials.add(f"{case}, {variant}", held, detail)
 
 
 SGD = ("optimizer=sgd", "lr=0.01")
@@ -160,7 +160,7 @@ trials.add("a finished run under torchrun is read", again.code == 0 and not agai
 taken = fresh("taken")
 end = Launched(torchrun(2), train(taken, "bank", "batch_size=1"))
 trials.add("fewer images a batch than processes: a sentence, or one done well",
-           bool(end.sentences) and end.code not in (0, None) or end.code == 0 and not differences(taken, taken), end)
+           bool(end.sentences) and end.code not in (0, None) or end.code == 0 and epoch_of(taken) == 4, end)
 for name, value in (("WORLD_SIZE", "2"), ("WORLD_SIZE", "x"), ("RANK", "1")):
     start = time.monotonic()
     end = Launched([sys.executable, SCRIPT], train(fresh("taken")), limit=100, **{name: value})

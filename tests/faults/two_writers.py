@@ -100,8 +100,8 @@ for words in ((), ("seed=1",), ("epochs=5",)):
     again = train(FOLDER/"slow", "bank", *words)
     held_while(case, sleeping_run, lambda again=again: main(again))
 end = vptsp_(*train(FOLDER/"slow"))
-trials.add("the lock of a run that was killed is taken over", end.code == 0 and not differences(REFERENCE, FOLDER/"slow"),
-           end)
+trials.add("the lock of a run that was killed is taken over",
+           end.code == 0 and not differences(REFERENCE, FOLDER/"slow"), end)
 
 
 def killed_with_children(group):

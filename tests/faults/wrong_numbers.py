@@ -1,6 +1,6 @@
 """Numbers that go wrong within a run, in its files and in its settings. Right: one sentence (exit code 2) that names
-step, images and tensor and says what to do, the last good checkpoint stays, the same command goes on once the cause is gone;
-what is computed all the same says that it collapsed, is below the frozen backbone, or proves nothing."""
+step, images and tensor and says what to do, the last good checkpoint stays, the same command goes on once the cause is
+gone; what is computed all the same says that it collapsed, is below the frozen backbone, or proves nothing."""
 import json
 import shutil
 
@@ -187,7 +187,8 @@ def collapsing(model, *_):
 run = fresh("run")
 end = call(lambda: main(train(run, "dense")), before=lambda: before_call(training, "training_step", 16, collapsing))
 notes = notes_of(run)
-trials.add("a collapsed model says so", end.code == 0 and "collapse" in notes and "collapse" in end.text, f"{end} {notes}")
+said = "collapse" in notes and "collapse" in end.text
+trials.add("a collapsed model says so", end.code == 0 and said, f"{end} {notes}")
 trials.add("and that it is below the frozen backbone", "frozen" in notes, notes)
 
 
