@@ -1,5 +1,5 @@
-"""Images and workers that break within a run: deleted, cut, emptied, replaced by a folder, a pipe or another picture, in
-this process or in workers; a worker that is killed; images that change between the parts of a run.
+"""Images and workers that break within a run: deleted, cut, emptied, replaced by a folder, a pipe or another picture,
+in this process or in workers; a worker that is killed; images that change between the parts of a run.
 Right: one sentence that names the image (exit code 2), or, where the settings say skip, a run that goes on, counts and
 lists them; and the same command once they are back."""
 import json

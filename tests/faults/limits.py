@@ -125,7 +125,8 @@ for n in (30, 100_000, -1, 2.5, "30", None, True):
                    f"{most} processes; {end}")
 for name, value in (("batch_size", 10**9), ("num_prompts", 10**8), ("num_class_prompts", 10**8), ("embed_dim", 10**8),
                     ("image_size", 10**6), ("lora_rank", 10**7), ("batch_size", "x"),
-                    ("backbone", "vit_giant_patch14_224"), ("backbone", "../../etc/passwd"), ("resize", 10**7), ("ks", list(range(10**5)))):
+                    ("backbone", "vit_giant_patch14_224"), ("backbone", "../../etc/passwd"),
+                    ("resize", 10**7), ("ks", list(range(10**5)))):
     asking = model_that_says(**{name: value})
     end = vptsp_("evaluate", asking, "--data", DATA, before=with_memory(4_000_000_000), limit=60)
     trials.add(f"a model that says {name} = {str(value)[:20]}", (end.refused or end.code == 0) and end.seconds < 30,
