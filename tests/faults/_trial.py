@@ -35,8 +35,8 @@ CHECKPOINT = "checkpoint/last.safetensors"
 torch.set_num_threads(1)
 random.seed(NAME)
 
-# twelve classes of six images, half to train on: 16 steps
-BASE = ["epochs=4", "batch_size=8", "num_prompts=2", "num_class_prompts=1", "eval_from=3"]
+# twelve classes of three images, half to train on: 16 steps
+BASE = ["epochs=4", "batch_size=4", "num_prompts=2", "num_class_prompts=1", "eval_from=3"]
 GRU = ["semantic_proxies=class_prompts"]
 VARIANTS = {
     "dense": GRU,
@@ -44,10 +44,10 @@ VARIANTS = {
     "bank": [*GRU, "bank=true"],
     "bank, 2 workers": [*GRU, "bank=true", "workers=2"],
     "mix, bank, SGD": [*GRU, "bank=true", "optimizer=sgd", "lr=0.01", "accumulator=mix", "accumulator_init=xavier"],
-    "held-out classes, checkpointing": [*GRU, "holdout=0.3", "batch_size=6", "loss=proxy_anchor", "checkpointing=true"],
+    "held-out classes, checkpointing": [*GRU, "holdout=0.3", "loss=proxy_anchor", "checkpointing=true"],
     "accumulate, clip": [*GRU, "accumulate=2", "clip=0.5"],
     "saved at every step": [*GRU, "bank=true", "checkpoint_minutes=0.0001", "feature_dropout=0.1"],
-    "best epoch, patience": [*GRU, "holdout=0.3", "batch_size=6", "keep=best", "patience=2", "eval_from=1"],
+    "best epoch, patience": [*GRU, "holdout=0.3", "keep=best", "patience=2", "eval_from=1"],
     "vpt": ["--method", "vpt"],
     "full": ["--method", "full"],
     "lora": ["--method", "lora"],
@@ -69,7 +69,7 @@ def fresh(name):
 def copied(source, name="copy"): return Path(shutil.copytree(source, fresh(name), symlinks=True))
 
 
-def photos(classes=12, each=6, name="photos"):
+def photos(classes=12, each=3, name="photos"):
     "A folder of images, a folder a class, from the bundled emoji."
     root = FOLDER/name
     if root.is_dir(): return root

@@ -33,7 +33,7 @@ must(vptsp_("index", OTHER, DATA, "--out", SECOND))
 QUERY = sorted(DATA.rglob("*.png"))[0]
 
 
-def search(folder): return main(["search", str(folder), str(QUERY), "-k", "66", "--json"])
+def search(folder): return main(["search", str(folder), str(QUERY), "-k", "36", "--json"])
 
 
 want = must(call(lambda: search(GALLERY))).last
@@ -65,7 +65,7 @@ damaged(trials, "gallery", GALLERY, EMBEDDINGS, {**COMMON, **TENSORS, **rows}, s
 about = {"a list": [json_is([])], "null": [json_is(None)], "a number": [json_is(5)],
          "root is a number": [json_with(root=5)], "root is a list": [json_with(root=["x"])],
          "no fingerprint": [json_with(fingerprint=None)], "skipped is a number": [json_with(skipped=3)],
-         "images is absurd": [json_with(images=10**18), json_with(images=-1), json_with(images="66")],
+         "images is absurd": [json_with(images=10**18), json_with(images=-1), json_with(images="36")],
          "passed over is garbage": [json_with(passed_over=[1, 2])], "exclude is a number": [json_with(exclude=7)],
          "another gallery's": [in_place_of(SECOND/"gallery.json")]}
 damaged(trials, "gallery", GALLERY, "gallery.json", {**COMMON, **about}, search, found_alike)

@@ -114,7 +114,7 @@ SGD = ("optimizer=sgd", "lr=0.01")
 for variant in ("dense", "bank", "mix, bank, SGD", "vpt", "full", "lora"): shared("torchrun, 2", variant, 2, *SGD)
 shared("torchrun, 2", "bank", 2, tolerance=1e-3)     # AdamW: rounding of small gradients is amplified
 for n in (3, 4): shared(f"torchrun, {n}, uneven shares", "bank", n, *SGD)
-shared("torchrun, 2, odd batches", "dense", 2, *SGD, "batch_size=7")
+shared("torchrun, 2, odd batches", "dense", 2, *SGD, "batch_size=5")
 shared("torchrun, 2", "accumulate, clip", 2, *SGD)
 shared("torchrun, 2, workers", "bank, 2 workers", 2, *SGD)
 accelerate = [BIN/"accelerate", "launch", "--cpu", "--num_processes", 1, "--num_machines", 1, "--mixed_precision", "no",

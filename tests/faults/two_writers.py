@@ -158,7 +158,7 @@ trials.add("report and evaluate of a run at work: a page, or a sentence", all(e.
            Counter(str(e) for e in ends))
 
 # galleries
-few = photos(4, 4, "few")
+few = photos(4, 3, "few")
 FIRST, SECOND = fresh("first"), fresh("second")
 must(vptsp_("index", REFERENCE, DATA, "--out", FIRST))
 must(vptsp_("index", OTHER, few, "--out", SECOND))
