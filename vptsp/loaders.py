@@ -135,9 +135,9 @@ class ClassBalancedSampler:
             yield [(i, rng.getrandbits(31)) for c in next(classes) for i in next(images[c])]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        share = self.b//self.k//self.world*self.k  # whole classes
-        for batch in itertools.islice(self._batches(), self.step, None):
-            yield batch[self.rank*share:(self.rank + 1)*share]
+        in_all = self.b//self.k*self.k
+        own = slice(*(i*in_all//self.world for i in (self.rank, self.rank + 1)))   # whole classes where they divide
+        for batch in itertools.islice(self._batches(), self.step, None): yield batch[own]
 
     def coverage(self) -> str:
         "A sentence on how many of the classes and images an epoch reaches."
@@ -156,8 +156,9 @@ def _check_batch(c: int, n: int, b: int, k: int, world_size: int) -> None:
                    "make batch_size smaller or samples_per_class larger.")
     elif n < b:
         message = f"{n} images are less than one batch of {b}: make batch_size smaller."
-    elif b//k % world_size:
-        message = f"{b//k} classes a batch do not divide among {world_size} processes: change batch_size."
+    elif b//k*k < world_size:
+        message = (f"a batch of {b//k*k} images is too small for {world_size} processes, each of which needs one: make "
+                   "batch_size larger or start fewer processes.")
     if message: raise DataError(message)
 
 # %% ../nbs/06_loaders.ipynb #b2cb0f9c
