@@ -103,7 +103,7 @@ def test_watcher_fits_the_place(monkeypatch):
     live.Live = Live
     monkeypatch.setitem(sys.modules, "vptsp.widgets", ModuleType("vptsp.widgets"))
     monkeypatch.setitem(sys.modules, "vptsp.widgets.live", live)
-    monkeypatch.setattr(callbacks, "_in_notebook", lambda: True)
+    monkeypatch.setattr(callbacks, "in_notebook", lambda: True)
     assert isinstance(watcher(), Live)
 
 def test_progress_with_a_name_writes_no_lines(capsys):

@@ -36,10 +36,10 @@ from vptsp.runs import (
     measure,
     measure_frozen,
 )
-from .steps import training_step
+from .steps import BadNumbers, named, training_step
 from .summary import finish, is_over, judge, summary, take_best
 from .taking_up import SoFar, checkpoint, keep_history, read_metrics, resume, saved_now
-from .world import World
+from .world import World, seed_all
 
 # found here as well, where they stood first
 _all_ = ["Callback", "Progress", "watcher", "Stopped", "interruptible", "embed_all", "measure", "measure_frozen",
@@ -69,8 +69,9 @@ class Trainer:
     ):
         self.world = World.join()
         tuned, weights = start_and_weights(start, weights)
-        self.out, self.asked, self.anew = Path(out) if out is not None else None, (cfg, more_epochs), anew
-        self.cfg = cfg = as_weights_ask(self._settings(), backbone)
+        self.out, self.anew = Path(out) if out is not None else None, anew
+        self.asked = as_weights_ask(cfg, backbone), more_epochs
+        self.cfg = cfg = self._settings()
         self.notes: list[str] = []                     # what was said about this run
         data = data.opened(cfg.full_scale or None, cfg.srgb or None)
         check_training_classes(cfg, data, tuned)
@@ -88,8 +89,9 @@ class Trainer:
         self.saved: tuple | None = None                # which checkpoint is ours
         self.stopping = False
         self.loss_of: Any = build_loss(cfg)            # first: a loss that cannot be is refused at once
-        for sentence in launched(cfg.mixed_precision): self.say(sentence)
-        self.accelerator = Precision(cfg.mixed_precision, self.world.device)
+        self.accelerator = Precision(cfg.mixed_precision, self.world.device, cfg.accumulate, cfg.clip, self.world)
+        for sentence in (*launched(cfg.mixed_precision, None, cfg.accumulate), *self.accelerator.notes):
+            self.say(sentence)
         self.device = self.accelerator.device
         spare = copy.deepcopy(backbone) if tuned else None
         self.model = build_model(cfg, len(self.data.train.classes), pretrained, weights, backbone)
@@ -108,7 +110,7 @@ class Trainer:
             return interruptible(self._fit_alone, self.stop) if watched_in_a_thread else self._fit_alone()
 
     def _fit_alone(self) -> Run:
-        with on_its_own(self.device): return self._fit()
+        with on_its_own(self.device), self.world.telling(): return self._fit()
 
     def stop(self) -> None:
         "End `fit` behind the step or the batch at work, from another thread; `fit` called again goes on where it was."
@@ -266,19 +268,20 @@ def _fingerprint(self: Trainer) -> str | None:
     return backbone.fingerprint(tuned) if backbone.frozen else None
 
 # %% ../nbs/16_training.ipynb #8310a0b4
-def _seed(seed: int, device: torch.device) -> None:
-    "The generators that a run uses, and no other GPU's."
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cuda": return
-    with torch.cuda.device(device): torch.cuda.manual_seed(seed)
-
 @patch
 def _seed_step(self: Trainer, batch: int) -> None:
-    "Random numbers of this batch: those that all processes draw alike, and those of this one."
-    numbers = Random(f"{self.cfg.seed} {self.epoch} {batch}")
-    self.world.seed = numbers.getrandbits(62)
-    _seed(self.world.seed if self.world.size == 1 else Random(self.world.seed + self.world.rank).getrandbits(62),
-          self.device)
+    "The random numbers of a batch; processes draw their own from them."
+    seed_all(Random(f"{self.cfg.seed} {self.epoch} {batch}").getrandbits(62), self.device)
+
+@patch
+def _images_of(
+    self: Trainer,
+    batch: int,            # of the epoch
+) -> list[str]:
+    "Which images this process had in a batch."
+    self.loader.batch_sampler.set_epoch(self.epoch, batch)
+    numbers = next(iter(self.loader.batch_sampler))
+    return [str(self.data.train.sources[i]) for i, *_ in numbers]
 
 # %% ../nbs/16_training.ipynb #a7b0534b
 @patch
@@ -289,18 +292,19 @@ def _train_epoch(self: Trainer) -> None:
     set_epoch_lr(self.optimizer, self.cfg, self.epoch)
     self.loader.batch_sampler.set_epoch(self.epoch, so_far.steps)
     self.model.train()
+    precision.begin(so_far.steps, self.steps)
     with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
         for images, labels in self.loader:
             images, labels = images.to(self.device, non_blocking=True), labels.to(self.device)
             self._seed_step(so_far.steps)
-            precision.begin(so_far.steps, self.steps)
             precision.stop_flag = self.stopping
-            loss = training_step(self.model, self.loss_of, self.optimizer, images, labels, precision)
+            try: loss = training_step(self.model, self.loss_of, self.optimizer, images, labels, precision)
+            except BadNumbers as e: raise named(e, self.step + 1, self._images_of(so_far.steps)) from None
             self.step += 1
             so_far = SoFar(so_far.steps + 1, so_far.loss + loss, before + time.perf_counter() - start)
             self.so_far = so_far
             self._notify("step_end", loss)
-            if not precision.is_step: continue           # more batches belong to it
+            if not precision.between_steps: continue     # more batches belong to it
             if precision.stop_flag or self.world.size == 1 and self.stopping: raise Stopped
             if 0 < 60*self.cfg.checkpoint_minutes < time.monotonic() - saved and so_far.steps < self.steps:
                 self._checkpoint()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['T', 'behind', 'World', 'seed_all']
 
-# %% ../nbs/11d_world.ipynb #6aa4beb0
+# %% ../nbs/11d_world.ipynb #bb028591
 import atexit
 import contextlib
 import os
@@ -19,11 +19,10 @@ import torch.distributed as dist
 from fastcore.basics import patch
 from torch import nn
 
-from .files import DataError
 from .launchers import WorldError, place_of, places
 from .registry import ConfigError
 
-# %% ../nbs/11d_world.ipynb #7a476228
+# %% ../nbs/11d_world.ipynb #d48fe83f
 T = TypeVar("T")
 
 class World:
@@ -59,7 +58,7 @@ class World:
         alone. Raises `ConfigError` for a place that cannot be, `WorldError` where the processes do not meet."""
         return _joined()
 
-# %% ../nbs/11d_world.ipynb #fe2d4c85
+# %% ../nbs/11d_world.ipynb #d998cd8f
 @patch
 @contextlib.contextmanager
 def telling(self: World) -> Iterator[None]:
@@ -94,7 +93,7 @@ def _last_words(world: World) -> str:
             time.sleep(.1)
     return ""
 
-# %% ../nbs/11d_world.ipynb #a647cc0d
+# %% ../nbs/11d_world.ipynb #c6281fdb
 _step_wait, _calm_wait = timedelta(minutes=10), timedelta(days=1)
 _here: dict[int, World] = {}                     # process number -> its world: a forked process has none yet
 
@@ -141,7 +140,7 @@ def _parted() -> None:
     if not _here.pop(os.getpid(), None) or not dist.is_initialized(): return
     with contextlib.suppress(RuntimeError, ValueError): dist.destroy_process_group()
 
-# %% ../nbs/11d_world.ipynb #43692604
+# %% ../nbs/11d_world.ipynb #a45d0fe6
 @patch
 def wait(self: World) -> None:
     "Until all processes are here."
@@ -208,7 +207,7 @@ def agree(
                f"{other}: start all of them with the same words, on the same data.")
     raise ConfigError(message)
 
-# %% ../nbs/11d_world.ipynb #46a2b452
+# %% ../nbs/11d_world.ipynb #05f270d6
 def _sent(t: torch.Tensor) -> torch.Tensor:
     "As the connection takes it: a tensor on a GPU stays there if there is NCCL."
     return t if not t.is_cuda or "nccl" in dist.get_backend() else t.cpu()
@@ -257,7 +256,7 @@ def to_main(
     with self.together(): dist.gather(filled, found, 0, self._calm)
     return torch.cat([part[:n] for part, n in zip(found, counts)]) if found else rows[:0]
 
-# %% ../nbs/11d_world.ipynb #2a783cd7
+# %% ../nbs/11d_world.ipynb #caacb169
 behind = ("proxies.",)     # names of what lies behind the gather begin so
 
 @patch
@@ -289,7 +288,7 @@ def _part(p: nn.Parameter, kind: torch.dtype, device: torch.device) -> torch.Ten
     g = torch.zeros_like(p) if p.grad is None else p.grad
     return g.to(device, kind).flatten()
 
-# %% ../nbs/11d_world.ipynb #bae13473
+# %% ../nbs/11d_world.ipynb #0fdb3cff
 @patch
 @torch.no_grad()
 def spread(
