@@ -172,12 +172,14 @@ def _check_batch(c: int, n: int, b: int, k: int, world_size: int) -> None:
 
 # %% ../nbs/06_loaders.ipynb #b2cb0f9c
 def _ignore_interrupts(worker: int) -> None:
-    "An interrupt goes to every process; what it means is the main one's business."
+    "A signal goes to every process; what it means is the main one's business, which may need a batch for its end."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"): signal.signal(signal.SIGTERM, lambda *_: signal.alarm(5))
 
-def _workers(images: Any, cfg: Config) -> int:
-    "How many processes decode: none beside this one where they would get the pictures of others."
-    if not cfg.workers or can_be_read_apart(getattr(images, "images", images)): return cfg.workers
+def _workers(images: Any, cfg: Config, batches: int) -> int:
+    "How many processes decode: as many as have a batch; none beside this one if they would get the pictures of others."
+    workers = min(cfg.workers, batches)
+    if not workers or can_be_read_apart(getattr(images, "images", images)): return workers
     warnings.warn("the images come from a file that is open already, which several processes cannot read at a time: "
                   "they are decoded in the main process, as with workers=0. Files in folders are decoded by all.",
                   stacklevel=3)
@@ -286,8 +288,10 @@ def train_loader(
     sampler = ClassBalancedSampler(images.labels, cfg.batch_size, cfg.samples_per_class, cfg.seed, rank, world_size)
     skips = "replace" if cfg.broken_images == "skip" else ""
     return _Loader(images, train_transform(cfg, mean, std), mean, std, skips, batch_sampler=sampler,
-                   num_workers=(workers := _workers(images, cfg)), persistent_workers=workers > 0,
+                   num_workers=(workers := _workers(images, cfg, len(sampler))), persistent_workers=workers > 0,
                    generator=torch.Generator())                            # or it draws from everybody's
+
+_most_at_once = 512    # images in a pass that is no step, where nobody says how many: more are not faster
 
 def eval_loader(
     images: ImageSet,
@@ -298,5 +302,6 @@ def eval_loader(
 ) -> DataLoader:            # of (images (b, 3, s, s), labels (b,))
     "All images in their order under the test transform; with `broken_images = 'skip'` those that can be read."
     skips = "tell" if cfg.broken_images == "skip" else ""
-    return _Loader(images, eval_transform(cfg, mean, std), mean, std, skips, batch_size=batch_size or cfg.batch_size,
-                   num_workers=_workers(images, cfg), generator=torch.Generator())
+    size = batch_size or min(cfg.batch_size, _most_at_once)
+    return _Loader(images, eval_transform(cfg, mean, std), mean, std, skips, batch_size=size,
+                   num_workers=_workers(images, cfg, -(-len(images)//size)), generator=torch.Generator())

@@ -23,6 +23,7 @@ from .config import Config, accumulators
 from .files import DataError, make_folder, moved, printable, replacing, write_json, write_text
 from .fingerprints import fingerprint_of, old_fingerprint_of
 from .heads import Head, NoHead
+from .limits import about_model, check_model, named_in
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .passes import Output, TwoPasses
 from .pretrained import check_image_size, load_vit
@@ -117,6 +118,7 @@ def build_model(
 ) -> Model:
     "The model that the settings describe. Raises `BackboneError` or `ConfigError` with a way out."
     if backbone is not None: check_image_size(backbone, cfg.image_size)
+    check_model(_assembled, cfg, num_classes, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(cfg.seed)
         vit = backbone if backbone is not None else load_vit(cfg.backbone, pretrained, weights, cfg.image_size)
@@ -139,7 +141,7 @@ def _assembled(cfg: Config, backbone: Backbone, num_classes: int) -> Model:
         accumulator = accumulators[cfg.accumulator](e, cfg)
     if cfg.semantic_proxies == "class_prompts":
         sizes = (num_classes, L, d, cfg.num_class_prompts, cfg.class_prompt_depth, cfg.class_prompt_block_step)
-        if cfg.bank: class_prompts = ClassPromptBank(*sizes, capacity=cfg.batch_size//cfg.samples_per_class)
+        if cfg.bank: class_prompts = ClassPromptBank(*sizes, min(cfg.batch_size//cfg.samples_per_class, num_classes))
         else: class_prompts = ClassPrompts(*sizes)
     proxies = SemanticProxies(num_classes, e, accumulator, cfg.proxy_bias_ratio)
     if cfg.head_init == "identity":
@@ -259,31 +261,29 @@ def card(
     return "\n".join(lines) + "\n"
 
 # %% ../nbs/12_model.ipynb #3868ed44
-_said = ("settings", "num_classes", "classes", "with_backbone", "fingerprint", "skipped")
-
 def _load(folder: Path, backbone: nn.Module | None, weights: str | Path | None) -> Model:
     file = folder/"model.safetensors"
     if not file.is_file():
         message = f"there is no model in {str(folder)!r}: expected {file.name}, as model.save(folder) writes it."
         raise FileNotFoundError(message)
-    about, tensors = read_tensors(file)
-    if lacks := [name for name in _said if name not in about]:
-        message = f"{printable(file)!r} does not say its {lacks[0]}: it was not written by model.save()."
-        raise BackboneError(message)
-    cfg = Config.load(about["settings"])
-    needs_weights = not about["with_backbone"] and cfg.tune != "full"
-    model = build_model(cfg, about["num_classes"], needs_weights, weights, backbone)
-    if wrong := misfits(tensors, model.tuned_state(about["with_backbone"])):
+    said, tensors = read_tensors(file)
+    about = about_model(said, file)
+    cfg, c = about.cfg, about.num_classes
+    with named_in(file): plan = check_model(_assembled, cfg, c, backbone)
+    needs_weights = not about.with_backbone and cfg.tune != "full"
+    model = plan or build_model(cfg, c, needs_weights, weights, backbone)
+    if wrong := misfits(tensors, model.tuned_state(about.with_backbone)):
         message = (f"{str(file)!r} does not fit the model that its settings describe on this backbone: "
                    f"{'; '.join(wrong[:3])}.")
         raise BackboneError(message)
-    put_into(model, about.get("dtypes", {}))
-    if about["fingerprint"] and model.backbone.fingerprint(set(about["skipped"])) != about["fingerprint"]:
+    if plan: model = build_model(cfg, c, needs_weights, weights, backbone)
+    put_into(model, about.dtypes)
+    if about.fingerprint and model.backbone.fingerprint(set(about.skipped)) != about.fingerprint:
         message = (f"the backbone is not the one that {str(folder)!r} was tuned on (its frozen weights differ): "
                    f"load it on {cfg.backbone!r} with the same weights.")
         raise BackboneError(message)
     model.load_state_dict(tensors, strict=False)
-    model.classes = about["classes"]
+    model.classes = about.classes
     return model.eval()
 
 _homes = {"published_weights": "load_published from_published_name", "tensors": "current_names"}

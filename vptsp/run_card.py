@@ -154,8 +154,8 @@ def on_card(
 ) -> Iterator[None]:
     "A block that stands on the card of the run as a part of it, however it ends."
     t = trainer
-    write_card(t, t.out)
     try:
+        write_card(t, t.out)
         yield
         finish_card(t, t.out)
     except BaseException as e:

@@ -26,6 +26,8 @@ from .images import ImageSet
 from .metrics import average_precision, rank, retrieval_metrics
 from .model import Model
 from .pictures import picture_name, png, tile_row
+from .pretrained import check_numbers
+from .sanity import use_of_space
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -68,6 +70,7 @@ def measure(
         raise DataError(message)
     if isinstance(embed, Model):
         model = embed
+        check_numbers(model, "the model")
         embed, cfg, device = model.embed, cfg or model.cfg, device or model.device
         mean, std = model.backbone.mean, model.backbone.std
     if cfg is None or mean is None or std is None:
@@ -77,7 +80,8 @@ def measure(
     rules = excluded(data, exclude, exclude_within)
     q, labels = embed_all(embed, data.query, *how)
     g, gallery_labels = embed_all(embed, data.gallery, *how) if data.gallery else (None, None)
-    return retrieval_metrics(q, labels, g, gallery_labels, ks_of(data), clustering=clustering, **rules)
+    figures = retrieval_metrics(q, labels, g, gallery_labels, ks_of(data), clustering=clustering, **rules)
+    return figures | use_of_space(q)
 
 def excluded(
     data: RetrievalData,
