@@ -324,7 +324,7 @@ def test_a_finished_run_without_its_model_says_so(tmp_path):
     assert_equal(trainer(out, MEASURED).fit(), whole)
     for f in (out/"checkpoint").iterdir(): f.unlink()
     for f in (out/"model").iterdir(): f.unlink()
-    with pytest.raises(ConfigError, match="its checkpoint is gone too"): trainer(out, MEASURED).fit()
+    with pytest.raises(ConfigError, match="its model and its checkpoint are gone"): trainer(out, MEASURED).fit()
 
 
 def test_a_finished_run_without_its_checkpoint_is_read_and_not_trained(tmp_path, monkeypatch):
