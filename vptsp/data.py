@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from torchvision import transforms as T
 from tqdm.auto import tqdm
 
