@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image
 
 from . import __version__
-from .files import DamagedFile, LockedError, printable, read_json, replacing_folder, write_json
+from .files import DamagedFile, LockedError, printable, read_json, write_json
 from .locks import one_writer
+from .swaps import replacing_folder
 
 # %% ../nbs/02e_decoded.ipynb #b0790a7f
 def _digest(file: Path) -> str:
