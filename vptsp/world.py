@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['T', 'behind', 'World', 'seed_all']
 
-# %% ../nbs/11d_world.ipynb #bb028591
+# %% ../nbs/11d_world.ipynb #1149aa95
 import atexit
 import contextlib
 import os
@@ -22,7 +22,7 @@ from torch import nn
 from .launchers import WorldError, place_of, places
 from .registry import ConfigError
 
-# %% ../nbs/11d_world.ipynb #d48fe83f
+# %% ../nbs/11d_world.ipynb #1f838f7c
 T = TypeVar("T")
 
 class World:
@@ -58,7 +58,7 @@ class World:
         alone. Raises `ConfigError` for a place that cannot be, `WorldError` where the processes do not meet."""
         return _joined()
 
-# %% ../nbs/11d_world.ipynb #d998cd8f
+# %% ../nbs/11d_world.ipynb #043f6056
 @patch
 @contextlib.contextmanager
 def telling(self: World) -> Iterator[None]:
@@ -78,7 +78,8 @@ def together(self: World) -> Iterator[None]:
     try: yield
     except (RuntimeError, ValueError) as e:
         if isinstance(e, WorldError): raise
-        why = _last_words(self) or f"its own output says why ({str(e).splitlines()[0][:120]})"
+        said = str(e).splitlines()[0].split("] ", 1)[-1]          # behind a place in Gloo's source
+        why = _last_words(self) or f"its own output says why ({said[:120]})"
         message = f"another process of this run ended: {why}"
         raise WorldError(message) from e
 
@@ -93,8 +94,8 @@ def _last_words(world: World) -> str:
             time.sleep(.1)
     return ""
 
-# %% ../nbs/11d_world.ipynb #c6281fdb
-_step_wait, _calm_wait = timedelta(minutes=10), timedelta(days=1)
+# %% ../nbs/11d_world.ipynb #b1acc256
+_meeting_wait, _step_wait, _calm_wait = timedelta(minutes=5), timedelta(minutes=10), timedelta(days=1)
 _here: dict[int, World] = {}                     # process number -> its world: a forked process has none yet
 
 def _own_device(local_rank: int, is_shared: bool) -> torch.device:
@@ -124,7 +125,7 @@ def _connected(rank: int, size: int, local: int) -> World:
     device = _own_device(local, is_shared=False)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=_step_wait))
+        store, rank, size = next(dist.rendezvous("env://", timeout=_meeting_wait))
         dist.init_process_group(backend, store=dist.PrefixStore("vptsp", store), rank=rank, world_size=size,
                                 timeout=_step_wait)
     except (RuntimeError, ValueError, OSError) as e:
@@ -140,7 +141,7 @@ def _parted() -> None:
     if not _here.pop(os.getpid(), None) or not dist.is_initialized(): return
     with contextlib.suppress(RuntimeError, ValueError): dist.destroy_process_group()
 
-# %% ../nbs/11d_world.ipynb #a45d0fe6
+# %% ../nbs/11d_world.ipynb #d9395b7c
 @patch
 def wait(self: World) -> None:
     "Until all processes are here."
@@ -207,7 +208,7 @@ def agree(
                f"{other}: start all of them with the same words, on the same data.")
     raise ConfigError(message)
 
-# %% ../nbs/11d_world.ipynb #05f270d6
+# %% ../nbs/11d_world.ipynb #46d97034
 def _sent(t: torch.Tensor) -> torch.Tensor:
     "As the connection takes it: a tensor on a GPU stays there if there is NCCL."
     return t if not t.is_cuda or "nccl" in dist.get_backend() else t.cpu()
@@ -256,7 +257,7 @@ def to_main(
     with self.together(): dist.gather(filled, found, 0, self._calm)
     return torch.cat([part[:n] for part, n in zip(found, counts)]) if found else rows[:0]
 
-# %% ../nbs/11d_world.ipynb #caacb169
+# %% ../nbs/11d_world.ipynb #2ca5eb1c
 behind = ("proxies.",)     # names of what lies behind the gather begin so
 
 @patch
@@ -288,7 +289,7 @@ def _part(p: nn.Parameter, kind: torch.dtype, device: torch.device) -> torch.Ten
     g = torch.zeros_like(p) if p.grad is None else p.grad
     return g.to(device, kind).flatten()
 
-# %% ../nbs/11d_world.ipynb #0fdb3cff
+# %% ../nbs/11d_world.ipynb #b0fafe69
 @patch
 @torch.no_grad()
 def spread(
@@ -314,16 +315,25 @@ def seed_all(
     with torch.cuda.device(device): torch.cuda.manual_seed(seed)
 
 @patch
+def meet(
+    self: World,
+    n: int,                     # rows that this process has
+) -> tuple[list[int], int]:     # rows of each by rank, and a random number of the main process
+    "The start of a pass that all make together."
+    number = int(torch.randint(2**62, (), device="cpu"))
+    if self.size == 1: return [n], number
+    own, found = torch.tensor([n, number]), [torch.zeros(2, dtype=torch.long) for _ in range(self.size)]
+    with self.together(): dist.all_gather(found, own, self._calm)
+    return [int(count) for count, _ in found], int(found[0][1])
+
+@patch
 @contextlib.contextmanager
 def own_random(
     self: World,
+    number: int,            # of `meet`
     device: torch.device,   # that is computed on
 ) -> Iterator[None]:
-    "A block whose random numbers are this process's own. Before and behind it they are the same in all."
-    if self.size == 1:
-        yield
-        return
-    number = int(torch.randint(2**62, (), device="cpu"))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        seed_all(number + self.rank, device)
-        yield
+    "A block with random numbers of this process's own; behind it those of all are the same."
+    seed_all(number + 1 + self.rank, device)
+    try: yield
+    finally: seed_all(number, device)
