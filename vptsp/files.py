@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['printable', 'DataError', 'DamagedFile', 'LockedError', 'StorageError', 'storage_error', 'replacing', 'sweep',
-           'write_text', 'content_hash', 'write_json', 'damaged', 'read_json', 'write_lines', 'read_lines',
-           'replacing_folder', 'moved']
+           'make_folder', 'write_text', 'content_hash', 'write_json', 'damaged', 'read_json', 'write_lines',
+           'read_lines', 'moved']
 
 # %% ../nbs/00_files.ipynb #37e43e51
-import ctypes
 import errno
 import hashlib
 import importlib
@@ -19,7 +18,6 @@ import re
 import secrets
 import shutil
 import stat
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,7 +39,7 @@ def printable(
     name = "".join(c if c.isprintable() or c in _joiners else _spelled(c) for c in str(text))
     return name if most is None or len(name) <= most else name[:most - 1] + "…"
 
-# %% ../nbs/00_files.ipynb #cd7a918d
+# %% ../nbs/00_files.ipynb #ddad9e7d
 class DataError(ValueError):
     "Data that cannot be used. The message names the file or class, and the way out."
 
@@ -85,7 +83,7 @@ def _number_in(text: str) -> int | None:
     if found := re.search(r"\(os error (\d+)\)", text): return int(found[1])
     return errno.ENOSPC if re.search(r"\d+ requested and \d+ written|No space left", text) else None
 
-# %% ../nbs/00_files.ipynb #99ab5d96
+# %% ../nbs/00_files.ipynb #d7a2bb00
 def _status(pid: int) -> list[str]:
     "State, parent and so on of a process of this host, as Linux tells them; empty where nothing is told."
     with suppress(OSError): return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -149,7 +147,7 @@ def _mode(work: Path) -> int:
         os.close(probe)
         (work/".mode").unlink()
 
-# %% ../nbs/00_files.ipynb #edb049f9
+# %% ../nbs/00_files.ipynb #5b396d32
 @contextmanager
 def replacing(
     path: str | Path,  # of the file to write
@@ -186,6 +184,14 @@ def sweep(
                 if not (Path(folder)/old.stem).exists(): old.rename(Path(folder)/old.stem)
             shutil.rmtree(work, ignore_errors=True)
 
+def make_folder(
+    folder: str | Path,
+) -> Path:   # the same
+    "Make a folder and those above it, where they are missing. Raises `StorageError`."
+    try: Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise storage_error(e, folder) from None
+    return Path(folder)
+
 def write_text(
     path: str | Path,  # of the file
     text: str,
@@ -193,7 +199,7 @@ def write_text(
     "Write a text file as UTF-8 in one move. Raises `StorageError`."
     with replacing(path) as part: part.write_text(text, encoding="utf-8")
 
-# %% ../nbs/00_files.ipynb #935c829a
+# %% ../nbs/00_files.ipynb #a7f8ef4c
 def _without_clock(x: Any) -> Any:
     if isinstance(x, dict): return {k: _without_clock(v) for k, v in x.items() if k != "seconds"}
     return [_without_clock(v) for v in x] if isinstance(x, list) else x
@@ -238,7 +244,7 @@ def read_json(
     if known is not None and known != content_hash(content): raise damaged(path, "its sha256 is another")
     return content
 
-# %% ../nbs/00_files.ipynb #f036655b
+# %% ../nbs/00_files.ipynb #1765ffb7
 _so_far = "sha256 to here"
 
 def _chained(before: str, body: str) -> str:
@@ -278,55 +284,6 @@ def read_lines(
     if count is not None and len(lines) != count: raise damaged(path, f"it has {len(lines)} lines, not {count}")
     return lines
 
-# %% ../nbs/00_files.ipynb #95ce8fb4
-@contextmanager
-def replacing_folder(
-    path: str | Path,                           # of the folder
-    keep: Callable[[Path], bool] | None = None, # whether a file of the old one (its path in it) stays; None for all
-) -> Iterator[Path]:                            # a new folder to fill; at the end of the block it becomes `path`
-    "Swap a folder in one move. Files that the new one lacks are kept if `keep` says so. Raises `StorageError`."
-    path = Path(os.path.realpath(path))
-    with _told(path):
-        sweep(path.parent)
-        work = _private(path.parent)
-        try:
-            (new := work/path.name).mkdir()
-            yield new
-            if path.is_dir(): _carried_over(path, new, keep or (lambda _: True))
-            for place, _, names in os.walk(new):
-                for name in names:
-                    if not (Path(place)/name).is_symlink(): _synced(Path(place)/name)
-                _synced(Path(place))
-            _swapped(path, new)
-        finally: shutil.rmtree(work, ignore_errors=True)
-        _synced(path.parent)
-
-def _swapped(path: Path, new: Path) -> None:
-    if not os.path.lexists(path): return new.replace(path) and None
-    if _exchanged(path, new): return
-    old = new.with_name(f"{path.name}.old")
-    path.rename(old)
-    try: new.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-
-def _exchanged(a: Path, b: Path) -> bool:
-    "Exchange two folders in one step; False where the system cannot."
-    if not sys.platform.startswith("linux"): return False
-    try: return ctypes.CDLL(None, use_errno=True).renameat2(-100, os.fsencode(a), -100, os.fsencode(b), 2) == 0
-    except (OSError, AttributeError): return False
-
-def _carried_over(old: Path, new: Path, keep: Callable[[Path], bool]) -> None:
-    for place, folders, names in os.walk(old):
-        links = [name for name in folders if (Path(place)/name).is_symlink()]
-        for file in (Path(place)/name for name in (*names, *links)):
-            there = new/(inside := file.relative_to(old))
-            if os.path.lexists(there) or not keep(inside): continue
-            there.parent.mkdir(parents=True, exist_ok=True)
-            try: os.link(file, there, follow_symlinks=False)
-            except OSError: shutil.copy2(file, there, follow_symlinks=False)
-
 # %% ../nbs/00_files.ipynb #0bd961ba
 def moved(
     module: str,            # that they moved from
@@ -341,6 +298,7 @@ def moved(
         return getattr(importlib.import_module(f"vptsp.{where[name]}"), name)
     return find
 
-# %% ../nbs/00_files.ipynb #d682fa33
+# %% ../nbs/00_files.ipynb #80bdf553
 # found here as well
-__getattr__ = moved("vptsp.files", {"locks": "one_writer", "kept": "kept_array bundled_folder checked_file"})
+__getattr__ = moved("vptsp.files", {"locks": "one_writer", "swaps": "replacing_folder",
+                                    "kept": "kept_array bundled_folder checked_file"})

@@ -7,7 +7,6 @@ __all__ = ['Model', 'build_model', 'fingerprint_0_1', 'Output', 'TwoPasses']
 
 # %% ../nbs/12_model.ipynb #60e885f9
 import html
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,9 +20,10 @@ from . import __version__
 from .backbone import Backbone, BackboneError
 from .cards import card_table, card_text
 from .config import Config, accumulators
-from .files import DataError, moved, replacing, write_text
+from .files import DataError, make_folder, moved, replacing, write_json, write_text
 from .fingerprints import fingerprint_of, old_fingerprint_of
 from .heads import Head, NoHead
+from .limits import about_model, check_model, named_in
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .passes import Output, TwoPasses
 from .pretrained import check_image_size, load_vit
@@ -91,7 +91,7 @@ class Model(TwoPasses):
         backbone: bool = False,       # also save the frozen backbone, so that loading needs nothing else
         metrics: dict | None = None,  # figures for the card, by name
     ) -> Path:
-        "Write the tuned tensors, the settings and a card."
+        "Write the tuned tensors, the settings and a card. Raises `StorageError`."
         return _save(self, Path(folder), backbone, metrics)
 
     @classmethod
@@ -118,6 +118,7 @@ def build_model(
 ) -> Model:
     "The model that the settings describe. Raises `BackboneError` or `ConfigError` with a way out."
     if backbone is not None: check_image_size(backbone, cfg.image_size)
+    check_model(_assembled, cfg, num_classes, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(cfg.seed)
         vit = backbone if backbone is not None else load_vit(cfg.backbone, pretrained, weights, cfg.image_size)
@@ -140,7 +141,7 @@ def _assembled(cfg: Config, backbone: Backbone, num_classes: int) -> Model:
         accumulator = accumulators[cfg.accumulator](e, cfg)
     if cfg.semantic_proxies == "class_prompts":
         sizes = (num_classes, L, d, cfg.num_class_prompts, cfg.class_prompt_depth, cfg.class_prompt_block_step)
-        if cfg.bank: class_prompts = ClassPromptBank(*sizes, capacity=cfg.batch_size//cfg.samples_per_class)
+        if cfg.bank: class_prompts = ClassPromptBank(*sizes, min(cfg.batch_size//cfg.samples_per_class, num_classes))
         else: class_prompts = ClassPrompts(*sizes)
     proxies = SemanticProxies(num_classes, e, accumulator, cfg.proxy_bias_ratio)
     if cfg.head_init == "identity":
@@ -225,14 +226,8 @@ def tuned_state(
     kept = ("proxies.memory", "class_prompts.bank_") + (("backbone.",) if whole_backbone else ())
     return {n: t for n, t in self.state_dict().items() if n in trained or n.startswith(kept)}
 
-def _as_json(about: dict) -> str:
-    "Names as they are, or spelled out where one is no text."
-    readable = json.dumps(about, indent=1, ensure_ascii=False)
-    is_text = not any("\ud800" <= c <= "\udfff" for c in readable)
-    return readable if is_text else json.dumps(about, indent=1)
-
 def _save(model: Model, folder: Path, backbone: bool, metrics: dict | None) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tensors = model.tuned_state(backbone)
     in_backbone = [n.removeprefix("backbone.vit.") for n in tensors if n.startswith("backbone.vit.")]
     on_its_own = backbone or not model.backbone.frozen
@@ -242,7 +237,7 @@ def _save(model: Model, folder: Path, backbone: bool, metrics: dict | None) -> P
     if dtypes := precisions(model): about["dtypes"] = dtypes
     with replacing(folder/"model.safetensors") as part:
         write_tensors(part, tensors, about)
-        write_text(folder/"config.json", _as_json(about))
+        write_json(folder/"config.json", about)
         write_text(folder/"README.md", model.card(metrics))
     return folder
 
@@ -271,21 +266,24 @@ def _load(folder: Path, backbone: nn.Module | None, weights: str | Path | None) 
     if not file.is_file():
         message = f"there is no model in {str(folder)!r}: expected {file.name}, as model.save(folder) writes it."
         raise FileNotFoundError(message)
-    about, tensors = read_tensors(file)
-    cfg = Config.load(about["settings"])
-    needs_weights = not about["with_backbone"] and cfg.tune != "full"
-    model = build_model(cfg, about["num_classes"], needs_weights, weights, backbone)
-    if wrong := misfits(tensors, model.tuned_state(about["with_backbone"])):
+    said, tensors = read_tensors(file)
+    about = about_model(said, file)
+    cfg, c = about.cfg, about.num_classes
+    with named_in(file): plan = check_model(_assembled, cfg, c, backbone)
+    needs_weights = not about.with_backbone and cfg.tune != "full"
+    model = plan or build_model(cfg, c, needs_weights, weights, backbone)
+    if wrong := misfits(tensors, model.tuned_state(about.with_backbone)):
         message = (f"{str(file)!r} does not fit the model that its settings describe on this backbone: "
                    f"{'; '.join(wrong[:3])}.")
         raise BackboneError(message)
-    put_into(model, about.get("dtypes", {}))
-    if about["fingerprint"] and model.backbone.fingerprint(set(about["skipped"])) != about["fingerprint"]:
+    if plan: model = build_model(cfg, c, needs_weights, weights, backbone)
+    put_into(model, about.dtypes)
+    if about.fingerprint and model.backbone.fingerprint(set(about.skipped)) != about.fingerprint:
         message = (f"the backbone is not the one that {str(folder)!r} was tuned on (its frozen weights differ): "
                    f"load it on {cfg.backbone!r} with the same weights.")
         raise BackboneError(message)
     model.load_state_dict(tensors, strict=False)
-    model.classes = about["classes"]
+    model.classes = about.classes
     return model.eval()
 
 _homes = {"published_weights": "load_published from_published_name", "tensors": "current_names"}

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing a compiler that nobody asked for
 
 from .config import Config, accumulators
 
@@ -196,7 +197,8 @@ class SemanticProxies(nn.Module):
         memory = _apart(self.memory) if self.training else self.memory
         rows = memory[classes]
         if semantic is not None:
-            rows = self.accumulator(semantic.to(rows.dtype), class_index, occurrence, rows)
+            with torch.autocast(rows.device.type, enabled=False):    # whatever the passes compute in
+                rows = self.accumulator(semantic.to(rows.dtype), class_index, occurrence, rows)
             memory = F.normalize(memory.index_copy(0, classes, rows.to(memory.dtype)), dim=1)
             if self.training: self.memory.copy_(memory.detach())
         batch = F.normalize(self._mixed(self.bias[classes], rows), dim=1)
@@ -228,7 +230,7 @@ class SemanticProxies(nn.Module):
         self.bias[present] = self.memory[present]
 
 # %% ../nbs/09_proxies.ipynb #0a8fef7b
-@torch.compiler.disable
+@_disable_dynamo
 def _copied(memory: torch.Tensor) -> torch.Tensor: return memory.clone()
 
 def _apart(memory: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BadNumbers', 'named', 'training_step']
 
-# %% ../nbs/15f_steps.ipynb #f6274d3d
+# %% ../nbs/15f_steps.ipynb #b563aa69
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .files import printable
 from .model import Model, Output
 from .process import Precision
 
-# %% ../nbs/15f_steps.ipynb #48990e95
+# %% ../nbs/15f_steps.ipynb #3f701c72
 class BadNumbers(FloatingPointError):
     "A loss or a gradient that is no number. The model is as it was before the step; `named` adds step and images."
     def __init__(
@@ -29,18 +29,23 @@ class BadNumbers(FloatingPointError):
         batch: int = 0,              # images of the batch
         step: int | None = None,     # of the run, from 1
         images: Sequence[str] = (),  # of the batch, in order
+        process: int | None = None,  # which one has the images, where it is not this one
     ):
-        self.what, self.value, self.tensor, self.advice = what, value, tensor, advice
+        self.what, self.value, self.tensor, self.advice, self.process = what, value, tensor, advice, process
         self.rows, self.batch, self.step, self.images = list(rows), batch, step, list(images)
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
+        step = "" if self.step is None else f"step {self.step}: "
+        first = f"first seen in {self.tensor}{self._where()}"
+        return f"{step}the {self.what} is {self.value:g}, {first}: {self.advice}"
+
+    def _where(self) -> str:
+        if self.process is not None: return f" in process {self.process}, which names its images"
         numbered = self.images or [f"number {i}" for i in range(self.batch)]
         shown = [numbered[i] for i in self.rows if i < len(numbered)] or self.images
         more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-        images = f" at {', '.join(map(printable, shown[:3]))}{more}" if shown else ""
-        step = "" if self.step is None else f"step {self.step}: "
-        return f"{step}the {self.what} is {self.value:g}, first seen in {self.tensor}{images}: {self.advice}"
+        return f" at {', '.join(map(printable, shown[:3]))}{more}" if shown else ""
 
 def named(
     error: BadNumbers,
@@ -49,9 +54,9 @@ def named(
 ) -> BadNumbers:
     "The same error, which says of which step and images."
     return BadNumbers(error.what, error.value, error.tensor, error.advice, error.rows, error.batch, step,
-                      [str(image) for image in images])
+                      [str(image) for image in images], error.process)
 
-# %% ../nbs/15f_steps.ipynb #55f43221
+# %% ../nbs/15f_steps.ipynb #8e25819d
 def _wrong_rows(t: torch.Tensor | None) -> list[int]:
     if t is None or not t.ndim or not t.is_floating_point(): return []
     return (~t.detach().flatten(1).isfinite().all(1) if t.ndim > 1 else ~t.detach().isfinite()).nonzero()[:, 0].tolist()
@@ -65,6 +70,9 @@ def _wrong_names(tensors: Iterator[tuple[str, torch.Tensor | None]]) -> str:
 def _calmer(accelerator: Any) -> str:
     wide = {"fp16": ", or set mixed_precision = bf16 or no", "bf16": ", or set mixed_precision = no"}
     return f"lower lr or lr_proxy{wide.get(accelerator.mixed_precision, '')}."
+
+_called = {"embeddings": "the embeddings", "semantic": "the features of the second pass", "proxies": "the proxies",
+           "batch_proxies": "the batch's proxies"}
 
 def _state(model: Model) -> Iterator[tuple[str, torch.Tensor]]: yield from model.state_dict(keep_vars=True).items()
 
@@ -82,24 +90,32 @@ def _what_is_wrong(
     "Where it is first seen, from the images to the gradient."
     lost = not bool(loss.isfinite())
     what, value = ("loss", loss.item()) if lost or norm is None else ("gradient", norm.item())
-    def seen(tensor: str, advice: str, rows: Sequence[int] = ()) -> BadNumbers:
-        return BadNumbers(what, value, tensor, advice, [] if len(rows) == len(images) else rows, len(images))
+    def seen(tensor: str, advice: str, rows: Sequence[int] = (), process: int | None = None) -> BadNumbers:
+        some = [] if len(rows) == len(images) else rows
+        return BadNumbers(what, value, tensor, advice, some, len(images), process=process)
 
-    if rows := _wrong_rows(images):
-        return seen("the pixels", "look at these images, and at what the transform makes of them.", rows)
+    world = getattr(accelerator, "world", None)
+    several, rows = world is not None and world.size > 1, _wrong_rows(images)
+    theirs = world.all_of(bool(rows)) if several else []
+    if rows or True in theirs:
+        look = "look at these images, and at what the transform makes of them."
+        return seen("the pixels", look, rows, None if rows else theirs.index(True))
     if name := _wrong_names(_state(model)):
         return seen(f"the model's {name}", f"the step before filled it, or the weights held it: {_calmer(accelerator)}")
-    ours = len(out.embeddings) == len(images)           # else they are those of all processes
-    for name in ("embeddings", "semantic", "proxies", "batch_proxies") if lost else ():
-        of_images = name in ("embeddings", "semantic")
-        called = {"semantic": "the features of the second pass"}.get(name, f"the {name.replace('_', ' of the ')}")
-        if rows := _wrong_rows(getattr(out, name)):
-            return seen(called, _calmer(accelerator), rows if of_images and ours else ())
+    counts = world.counts(len(images)) if several else [len(images)]
+    for name, called in _called.items() if lost else ():
+        if not (rows := _wrong_rows(getattr(out, name))): continue
+        if name not in ("embeddings", "semantic"): return seen(called, _calmer(accelerator))
+        if len(getattr(out, name)) == len(images): return seen(called, _calmer(accelerator), rows)
+        process, first = 0, 0
+        while first + counts[process] <= rows[0]: first, process = first + counts[process], process + 1
+        ours = sum(counts[:world.rank]) if several else 0
+        own = [row - ours for row in rows if ours <= row < ours + len(images)]
+        return seen(called, _calmer(accelerator), own, None if own else process)
     if lost: return seen("the loss itself", f"{_calmer(accelerator)[:-1]}, or look at loss_args.")
-    name = _wrong_names(_gradients(model)) or "its length, which 32 bits do not hold"
-    return seen(name, _calmer(accelerator))
+    return seen(_wrong_names(_gradients(model)) or "its length, which 32 bits do not hold", _calmer(accelerator))
 
-# %% ../nbs/15f_steps.ipynb #28224e71
+# %% ../nbs/15f_steps.ipynb #78ba821b
 def training_step(
     model: Model,
     loss_of: Callable[[Output, torch.Tensor], torch.Tensor],  # of `build_loss`
@@ -115,7 +131,7 @@ def training_step(
         optimizer.zero_grad()
         if ours: accelerator.kept = [(t, t.clone()) for t in _written_early(model)]
     with accelerator.autocast(): out = model(images, labels)
-    of_all = getattr(out, "labels", None)             # of the embeddings of all processes
+    of_all = getattr(out, "labels", None)                   # of the embeddings of all processes
     loss = loss_of(out, labels if of_all is None else of_all)
     accelerator.backward(loss if batches == 1 else loss/batches)
     norm = _whole_gradient(model, optimizer, accelerator) if ours and place == batches - 1 else None
