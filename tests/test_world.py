@@ -2,18 +2,22 @@
 import itertools
 import os
 import socket
+import time
+from datetime import timedelta
 
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import multiprocessing
 
-from vptsp import world
 from vptsp.config import Config
+from vptsp.files import DataError
+from vptsp.launchers import WorldError, place_of, places, refuse_several
 from vptsp.losses import build_loss
 from vptsp.model import build_model
 from vptsp.optimizer import build_optimizer
 from vptsp.prompts import ClassPromptBank
+from vptsp.registry import ConfigError
 from vptsp.world import World
 
 STEPS, CLASSES, B = 10, 12, 32
@@ -297,7 +301,7 @@ def test_other_commands_are_refused():
 
 
 def test_nobody_there(monkeypatch):
-    monkeypatch.setattr("vptsp.world._meeting_wait", world.timedelta(seconds=2))
+    monkeypatch.setattr("vptsp.launchers._wait", timedelta(seconds=2))
     for name, value in dict(WORLD_SIZE="2", RANK="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port())).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(WorldError, match="process 1 of 2 did not meet the others at 127.0.0.1"): World.join()
