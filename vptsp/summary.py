@@ -11,6 +11,7 @@ from typing import Any
 from .config import Config, ConfigError
 from .files import DamagedFile, printable, write_json
 from .runs import Run, definitions, measured_on
+from .sanity import words_on_figures
 from .tensors import misfits, read_tensors, write_tensors
 
 # %% ../nbs/15i_summary.ipynb #bbcc36a4
@@ -91,7 +92,7 @@ def summary(
         "definitions": definitions(t.data).replace("last epoch", which),
     }
     if t.started_from: out["started from"] = t.started_from
-    notes = [*t.notes, *_early(t)]
+    notes = [*t.notes, *_early(t), *words_on_figures(out)]
     if notes: out["notes"] = notes
     if stopped: out["stopped"] = _where(t)
     if len(measured) > 1: out[_chosen] = {k: best[k] for k in ("epoch", "R@1", "MAP@R")}

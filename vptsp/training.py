@@ -36,6 +36,7 @@ from vptsp.runs import (
     measure,
     measure_frozen,
 )
+from .sanity import words_on_task
 from .steps import BadNumbers, named, training_step
 from .summary import finish, is_over, judge, summary, take_best
 from .taking_up import SoFar, checkpoint, keep_history, read_metrics, resume, saved_now
@@ -230,6 +231,7 @@ def _begin(self: Trainer) -> None:
         raise RuntimeError(message)
     self._say_other_transform()
     if not self.data.has_test: self.say(f"{self.data.name}: {_nothing_measured}")
+    for sentence in words_on_task(self.data, self.cfg): self.say(sentence)
     if self.frozen is None:
         self.frozen = measure_frozen(self.model, self.data, self.device) if self.data.has_test else {}
     if self.out and self.world.is_main:
