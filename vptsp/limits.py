@@ -244,8 +244,11 @@ def about_model(
         message = f"{printable(file)!r} is no model of vptsp: it says a {type(about).__name__} where settings belong."
         raise BackboneError(message)
     wrong = [name for is_wrong, name in _wrong(about) if is_wrong]
+    if lacks := [name for name in AboutModel._fields[1:6] if name not in about]:
+        message = f"{printable(file)!r} does not say its {lacks[0]}: it was not written by model.save()."
+        raise BackboneError(message)
     if wrong:
-        said = shortened(repr(about.get(wrong[0]))) if wrong[0] in about else "nothing"
+        said = shortened(repr(about.get(wrong[0])))
         message = f"{printable(file)!r} is no model of vptsp, or damaged: {wrong[0]} is {said}."
         raise BackboneError(message)
     with named_in(file): cfg = Config.load(about["settings"]).replace(workers=0)
