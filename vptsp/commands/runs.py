@@ -7,6 +7,7 @@ __all__ = ['what_got_worse', 'tell_figures', 'add_demo', 'way_on', 'add_train', 
 
 # %% ../../nbs/39_commands.runs.ipynb #09585382
 from argparse import Namespace
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,13 +49,15 @@ def what_got_worse(
     return words_on_figures(metrics)
 
 def tell_figures(
-    metrics: dict[str, Any],  # figures by name, among other things
+    metrics: dict[str, Any],      # figures by name, among other things
+    said: Collection[str] = (),   # sentences that were said already
 ) -> None:
     "Figures line by line, what is known beside them, and what got worse."
     for name, value in metrics.items():
         if isinstance(value, float) and name != "seconds": tell(_figure_line(name, metrics))
     if metrics.get("seconds"): tell(f"{'seconds':<28} {metrics['seconds']:.0f}")
-    for sentence in what_got_worse(metrics): say(sentence)
+    for sentence in what_got_worse(metrics):
+        if sentence not in said: say(sentence)
 
 # %% ../../nbs/39_commands.runs.ipynb #337eeb8b
 def _demo(args: Namespace) -> None:
@@ -120,7 +123,7 @@ def _train(args: Namespace) -> None:
     args.interrupts.way_on = partial(way_on, trainer)
     tell(*described(data), f"{cfg.backbone} on {trainer.device}, epochs: {cfg.epochs}; results go to {args.out}")
     run = trainer.fit()
-    tell_figures(run.metrics)
+    tell_figures(run.metrics, trainer.notes)
     tell(f"{args.out}: model/, metrics.json, history.jsonl, config.yaml, checkpoint/")
 
 # %% ../../nbs/39_commands.runs.ipynb #2d8c205a
