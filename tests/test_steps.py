@@ -293,7 +293,7 @@ def test_with_an_accelerator_of_ones_own():
 @pytest.mark.parametrize("error, is_it", [
     (MemoryError(), True), (torch.OutOfMemoryError("CUDA out of memory."), True),
     (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"), True),
-    (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True), (RuntimeError("std::bad_alloc"), True),
+    (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED in cublasCreate"), True), (RuntimeError("std::bad_alloc"), True),
     (OSError(12, "Cannot allocate memory"), True), (OSError(28, "No space left on device"), False),
     (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False), (ValueError("out of memory"), False),
 ])
