@@ -23,7 +23,7 @@ from .files import printable
 from .machine import free_memory, in_bytes
 from .pretrained import load_vit
 from .tuning import part_of
-from .yaml12 import shortened
+from .yaml12 import shown
 
 # %% ../nbs/11e_limits.ipynb #8b846784
 Made = TypeVar("Made", bound=nn.Module)
@@ -248,7 +248,7 @@ def about_model(
         message = f"{printable(file)!r} does not say its {lacks[0]}: it was not written by model.save()."
         raise BackboneError(message)
     if wrong:
-        said = shortened(repr(about.get(wrong[0])))
+        said = shown(about.get(wrong[0]))
         message = f"{printable(file)!r} is no model of vptsp, or damaged: {wrong[0]} is {said}."
         raise BackboneError(message)
     with named_in(file): cfg = Config.load(about["settings"]).replace(workers=0)
