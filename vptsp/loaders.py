@@ -22,7 +22,16 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
 
-from .broken_images import Broken, CheckedBatch, CheckedImages, as_it_is, dead_worker, is_dead_worker, told_of
+from vptsp.broken_images import (
+    Broken,
+    CheckedBatch,
+    CheckedImages,
+    as_it_is,
+    dead_worker,
+    image_name,
+    is_dead_worker,
+    told_of,
+)
 from .config import Config
 from .files import DataError
 from .identity import can_be_read_apart
@@ -202,6 +211,7 @@ class _Loader(DataLoader):
         self.mean, self.std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
         self.skips = skips                                              # what `CheckedImages` does with broken ones
         self.skipped, self.restarts = [], []                            # broken images; ends of processes
+        self.said: set[str] = set()                                     # broken images that the log names already
         self.numbers: list[int] = []                                    # of the images of the last batch
         to_bytes = T.Compose([*transform.transforms[:-2], T.PILToTensor()])
         checked = CheckedImages(images.with_transform(to_bytes), skips or "tell")
@@ -224,6 +234,11 @@ class _Loader(DataLoader):
         return floats
 
     @property
+    def names(self) -> list[str]:
+        "What a message calls the images of the last batch."
+        return [image_name(self.dataset.images, number) for number in self.numbers]
+
+    @property
     def _epoch(self) -> int: return getattr(self.batch_sampler, "epoch", -1) + 1
 
     def _skip(self, one: Broken, batch: int) -> None:
@@ -233,8 +248,8 @@ class _Loader(DataLoader):
         elif self.skips == "replace" and one.instead is None:
             why_not = f" No other image of its class, {about['class']!r}, can be read."
         if not self.skips or why_not: raise DataError(one.why + why_not)
-        if not any(about["image"] == old["image"] for old in self.skipped):
-            _log.warning(f"skipped in epoch {about['epoch']}, batch {batch}: {one.why}")
+        if about["image"] not in self.said: _log.warning(f"skipped in epoch {about['epoch']}, batch {batch}: {one.why}")
+        self.said.add(about["image"])
         self.skipped.append(about)
 
     def _way_out(self) -> str:
