@@ -106,7 +106,8 @@ def test_masses_in_any_setting_are_refused_in_a_moment(value):
 
 
 @pytest.mark.parametrize("text", [
-    "lr: " + "9"*150_000, "lr: " + "9\n  "*40_000, "lr: |\n" + "  9\n"*40_000, "9"*190_000 + ": 1", "lr: 1." + "9"*19_000,
+    "lr: " + "9"*150_000, "lr: " + "9\n  "*40_000, "lr: |\n" + "  9\n"*40_000, "9"*190_000 + ": 1",
+    "lr: 1." + "9"*19_000,
     "lr: " + "[9, "*40_000, "lr: !" + "a"*19_000 + " 9", "%YAML " + "1"*19_000 + ".1\n---\n",
     "seed: " + "9"*9_000, "epochs: " + "9"*99, "x"*9_000 + ": 1",
     f"loss_args: &a {{m: {'9'*9_000}}}\nminer_args: [{'*a, '*1_000}]",
@@ -128,7 +129,8 @@ def test_one_value_that_is_repeated_is_counted_by_its_characters():
 @pytest.mark.parametrize("words", [
     ("params", "emoji", "--classes", "9"*5_000), ("params", "emoji", "--classes", "9"*4_000),
     ("demo", "--epochs", "9"*4_000), ("train", "emoji", "--out", "r", "--more-epochs", "9"*40),
-    ("evaluate", "r", "--workers", "9999"), ("settings", "emoji", "workers=9999"), ("settings", "emoji", "a"*9_000 + "=1"),
+    ("evaluate", "r", "--workers", "9999"), ("settings", "emoji", "workers=9999"),
+    ("settings", "emoji", "a"*9_000 + "=1"),
     ("settings", "emoji", "--method", "9"*9_000), ("settings", "emoji", "lr=" + "9"*9_000), ("settings", "x"*9_000)],
     ids=lambda words: " ".join(words)[:30])
 def test_words_without_end_are_answered_with_one_short_line(words):
@@ -158,8 +160,8 @@ def test_more_numbers_than_can_be_counted():
     assert code == 2 and "more numbers than can be counted" in said
 
 
-@pytest.mark.parametrize("change", [dict(), dict(bank=True), dict(adapter="parallel"), dict(lora_rank=4), dict(tune="full"),
-                                    dict(semantic_proxies="none"), dict(accumulator="mix")], ids=str)
+@pytest.mark.parametrize("change", [dict(), dict(bank=True), dict(adapter="parallel"), dict(lora_rank=4),
+                                    dict(tune="full"), dict(semantic_proxies="none"), dict(accumulator="mix")], ids=str)
 def test_the_plan_is_the_model_and_costs_no_random_number(change):
     cfg, state = EMOJI.replace(**change), torch.get_rng_state()
     plan, model = check_model(_assembled, cfg, 7), build_model(cfg, 7)
@@ -168,7 +170,7 @@ def test_the_plan_is_the_model_and_costs_no_random_number(change):
     assert {name: t.shape for name, t in plan.state_dict().items()} == shapes
     assert {t.device.type for t in plan.state_dict().values()} == {"meta"}
     assert plan.tuned_state().keys() == model.tuned_state().keys()
-    assert sum(need.bytes for need in needs(model)) == sum(t.numel()*t.element_size() for t in model.state_dict().values())
+    assert sum(need.bytes for need in needs(model)) == sum(t.nbytes for t in model.state_dict().values())
 
 
 def test_a_backbone_of_ones_own_is_planned_and_not_touched():
@@ -244,7 +246,7 @@ def test_a_loaded_model_starts_no_processes_and_embeds_few_at_a_time(saved, tmp_
     assert Model.load(saved).cfg.workers == 0
     model = Model.load(changed(saved, tmp_path/"m", workers=200, batch_size=10**9))
     assert model.cfg.workers == 0
-    assert max(len(rows) for rows in model.class_prompts.rows.values()) <= 4       # of a batch's classes: there are four
+    assert max(len(rows) for rows in model.class_prompts.rows.values()) <= 4       # there are four classes
     loader = eval_loader(load_emoji().query, model.cfg, (0, 0, 0), (1, 1, 1))
     assert loader.batch_size <= 512 and loader.num_workers == 0
     few = load_emoji().query.subset(range(66))
@@ -253,8 +255,8 @@ def test_a_loaded_model_starts_no_processes_and_embeds_few_at_a_time(saved, tmp_
 
 @pytest.mark.parametrize("settings", [
     *(change for change in HUGE if "backbone" not in change), dict(num_classes=10**12), dict(num_classes=10**7),
-    dict(num_classes=-1), dict(num_classes="9"*4_000), dict(num_classes=True), dict(num_classes=1.5), dict(classes=["a"]),
-    dict(classes=7), dict(settings=[]), dict(settings=None), dict(with_backbone=1), dict(fingerprint=5),
+    dict(num_classes=-1), dict(num_classes="9"*4_000), dict(num_classes=True), dict(num_classes=1.5),
+    dict(classes=["a"]), dict(classes=7), dict(settings=[]), dict(settings=None), dict(with_backbone=1), dict(fingerprint=5),
     dict(skipped="x"), dict(dtypes={"head.": "load"}), dict(dtypes=[1]), dict(workers=10**9), dict(batch_size="x"),
     dict(image_size=10**6), dict(num_prompts=4)], ids=lambda s: str(s)[:40])
 def test_a_model_file_that_asks_for_the_impossible_is_refused_in_a_moment(saved, tmp_path, settings):
@@ -289,7 +291,8 @@ def test_published_tensors_that_do_not_fit_are_named_and_not_copied():
     model = build_model(EMOJI, 4)
     before = model.proxies.bias.detach().clone()
     wide = torch.zeros(1).expand(10**6, 10**6)                         # four terabytes, were it written out
-    with within(2.), pytest.raises(ValueError, match="do not fit this model"): load_published(model, {"proxies_bias": wide})
+    with within(2.), pytest.raises(ValueError, match="do not fit this model"):
+        load_published(model, {"proxies_bias": wide, "proxies_container": before})
     assert torch.equal(model.proxies.bias, before)
 
 
