@@ -256,8 +256,9 @@ def test_a_loaded_model_starts_no_processes_and_embeds_few_at_a_time(saved, tmp_
 @pytest.mark.parametrize("settings", [
     *(change for change in HUGE if "backbone" not in change), dict(num_classes=10**12), dict(num_classes=10**7),
     dict(num_classes=-1), dict(num_classes="9"*4_000), dict(num_classes=True), dict(num_classes=1.5),
-    dict(classes=["a"]), dict(classes=7), dict(settings=[]), dict(settings=None), dict(with_backbone=1), dict(fingerprint=5),
-    dict(skipped="x"), dict(dtypes={"head.": "load"}), dict(dtypes=[1]), dict(workers=10**9), dict(batch_size="x"),
+    dict(classes=["a"]), dict(classes=7), dict(settings=[]), dict(settings=None), dict(with_backbone=1),
+    dict(fingerprint=5), dict(skipped="x"), dict(dtypes={"head.": "load"}), dict(dtypes=[1]),
+    dict(workers=10**9), dict(batch_size="x"),
     dict(image_size=10**6), dict(num_prompts=4)], ids=lambda s: str(s)[:40])
 def test_a_model_file_that_asks_for_the_impossible_is_refused_in_a_moment(saved, tmp_path, settings):
     folder = changed(saved, tmp_path/"m", **settings)

@@ -26,7 +26,6 @@ from .embedding import embed_all  # noqa: F401
 from .files import StorageError, one_writer
 from .going_on import Start, check_training_classes, put_aside, settings_in, start_and_weights
 from .limits import check_run
-from .limits import check_run
 from .loaders import as_weights_ask, eval_loader, train_loader
 from .losses import build_loss
 from .model import build_model
@@ -224,7 +223,6 @@ def _prepare(
     if cfg.epochs and any(p.requires_grad for p in model.parameters()):
         self.optimizer = self.accelerator.prepare(build_optimizer(model, cfg))
         self.loader = train_loader(self.data.train, cfg, self.mean, self.std, world.rank, world.size)
-        check_run(model, cfg, self.device, world.size)
         check_run(model, cfg, self.device, world.size)
     self.loss_of, self.steps = build_loss(cfg), len(self.loader)
     self.data_is, self.backbone_is = world.from_main(lambda: self.data.sha256), self._fingerprint()
