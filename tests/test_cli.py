@@ -178,7 +178,7 @@ def test_an_interrupt_says_how_to_go_on(folder, finished, tmp_path):
     wait_for_an_epoch(process, out)
     process.send_signal(signal.SIGINT)
     code, _, err = done(process)
-    assert code == 130 and "The same command goes on from the last finished epoch" in err and "Traceback" not in err
+    assert code == 130 and "The same command goes on from where it stopped" in err and "Traceback" not in err
     assert done(vptsp("train", *SETTINGS, "--data", folder, "--out", out))[0] == 0
     same_run(out, finished)
 

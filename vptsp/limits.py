@@ -23,7 +23,7 @@ from .files import printable
 from .machine import free_memory, in_bytes
 from .pretrained import load_vit
 from .tuning import part_of
-from .yaml12 import shortened
+from .yaml12 import shown
 
 # %% ../nbs/11e_limits.ipynb #8b846784
 Made = TypeVar("Made", bound=nn.Module)
@@ -67,6 +67,9 @@ class Need(NamedTuple):
     what: str                    # for messages
     settings: tuple[str, ...]    # that decide its size, first the one to change
     bytes: int
+
+    @property
+    def is_of_classes(self) -> bool: return self.settings[0] == "num_class_prompts"
 
 _parts: dict[str, tuple[str, tuple[str, ...]]] = {
     "prompts": ("the shared prompts", ("num_prompts", "prompt_depth")),
@@ -192,14 +195,16 @@ def check_run(
 ) -> None:
     "Whether model and batch have room in training. Raises `ConfigError` that says what would fit."
     wanted, free = needs(model, _kept_by_optimizer(cfg)), free_memory()
-    here = sum(t.numel()*t.element_size() for t in (*model.parameters(), *model.buffers()))
     batch = batch_need(model, cfg, -(-cfg.batch_size//processes))
-    if device.type == "cuda":
-        on_host = [need for need in wanted if cfg.bank and need.settings[0] == "num_class_prompts"]
-        refuse_what_has_no_room(on_host, cfg, free)
-        on_gpu = [need for need in wanted if need not in on_host]
-        refuse_what_has_no_room([*on_gpu, batch], cfg, torch.cuda.mem_get_info(device)[0], f"the GPU {device}")
-    elif free is not None: refuse_what_has_no_room([*wanted, batch], cfg, free + here)    # the model is there already
+    on_host = wanted if device.type != "cuda" else [need for need in wanted if cfg.bank and need.is_of_classes]
+    on_gpu = [*(need for need in wanted if need not in on_host), batch]
+    def there(kind: str) -> int:                                            # the model is in memory already
+        return sum(t.nbytes for t in (*model.parameters(), *model.buffers()) if t.device.type == kind)
+    if device.type != "cuda": on_host, on_gpu = [*on_host, batch], []
+    if free is not None: refuse_what_has_no_room(on_host, cfg, free + there("cpu"))
+    if not on_gpu: return
+    free = torch.cuda.mem_get_info(device)[0] + there("cuda")
+    refuse_what_has_no_room(on_gpu, cfg, free, f"the GPU {device}")
 
 # %% ../nbs/11e_limits.ipynb #f65b7a7f
 class AboutModel(NamedTuple):
@@ -248,7 +253,7 @@ def about_model(
         message = f"{printable(file)!r} does not say its {lacks[0]}: it was not written by model.save()."
         raise BackboneError(message)
     if wrong:
-        said = shortened(repr(about.get(wrong[0])))
+        said = shown(about.get(wrong[0]))
         message = f"{printable(file)!r} is no model of vptsp, or damaged: {wrong[0]} is {said}."
         raise BackboneError(message)
     with named_in(file): cfg = Config.load(about["settings"]).replace(workers=0)

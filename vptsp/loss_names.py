@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .registry import ConfigError
-from .yaml12 import shortened
+from .yaml12 import shortened, shown
 
 # %% ../nbs/01c_loss_names.ipynb #d341d7c3
 # losses of pytorch-metric-learning that can take proxies for references
@@ -61,12 +61,11 @@ def checked_arguments(
     "Arguments by name: numbers, texts, true or false. Raises `ConfigError`."
     if value is None: return None
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        message = f"{setting} = {shortened(repr(value))}: this must be arguments by name, such as {{margin: 0.2}}."
+        message = f"{setting} = {shown(value)}: this must be arguments by name, such as {{margin: 0.2}}."
         raise ConfigError(message)
     for name, given in value.items():
         if isinstance(given, (bool, str)) or _is_finite(given): continue
-        shown = "a number without end" if isinstance(given, int) else shortened(repr(given))
-        message = f"{setting}: {shortened(name)} = {shown}: this must be a number, a text, true or false."
+        message = f"{setting}: {shortened(name)} = {shown(given)}: this must be a number, a text, true or false."
         raise ConfigError(message)
     return dict(value) or None
 

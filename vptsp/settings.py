@@ -13,7 +13,7 @@ from typing import Any
 
 from .loss_names import checked_arguments, checked_loss
 from .registry import ConfigError, Registry, nearest
-from .yaml12 import plain_value, shortened
+from .yaml12 import plain_value, shortened, shown
 
 # %% ../nbs/01d_settings.ipynb #5ce17aa0
 # name -> make(embed_dim, cfg), which gives a module; see `vptsp.proxies`
@@ -179,20 +179,8 @@ _most_whole = 10**12             # nothing that is counted here comes near; a se
 _expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 def _refusal(f: Field, value: Any, must_be: str, hint: str = "") -> ConfigError:
-    return ConfigError(f"{f.name} = {_shown(value)}: this must be {must_be} ({f.metadata['doc']}).{hint}")
-
-def _shown(value: Any) -> str:
-    "A value in a message. Of one without end its size: to write it out would take minutes."
-    if isinstance(value, str): return shortened(value.strip() if _number(value) is not None else repr(value[:400]))
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _most_whole:
-        return f"a number of {_digits(value):,} digits"
-    try: size = len(value)
-    except TypeError: size = 0
-    return shortened(repr(value)) if size <= 100 else f"a {type(value).__name__} of {size:,} values"
-
-def _digits(number: int) -> int:
-    bits = number.bit_length()
-    return len(str(abs(number))) if bits < 10_000 else round(bits*math.log10(2))    # str() refuses more
+    said = shortened(value.strip()) if isinstance(value, str) and _number(value) is not None else shown(value)
+    return ConfigError(f"{f.name} = {said}: this must be {must_be} ({f.metadata['doc']}).{hint}")
 
 def _checked(f: Field, value: Any) -> Any:
     "The value of field `f` in its own type, or a ConfigError."
@@ -228,7 +216,7 @@ def _number(value: Any) -> int | float | None:
     "A number, from text too; None for what is none."
     if isinstance(value, str):
         read = plain_value(value.strip())
-        if len(value) > 400 and isinstance(read, str): return None      # float() would take as many digits as there are
+        if len(value) > 100 and isinstance(read, str): return None      # float() would take as many digits as there are
         value = value if read is None or isinstance(read, bool) else read
     if isinstance(value, bool): return None
     if isinstance(value, int) and value.bit_length() > 1000: return value    # more than a float can hold
