@@ -26,6 +26,7 @@ from vptsp.cli import main
 from vptsp.commands import inputs, runs, settings
 from vptsp.commands.words import Mistake, in_words, is_mistake, one_line
 from vptsp.config import Config, presets
+from vptsp.files import read_json
 from vptsp.retrieval import Gallery
 
 ROOT = Path(__file__).parents[1]
@@ -500,7 +501,7 @@ def test_columns_that_are_not_there(run, photos, table):
 def test_what_got_worse_is_said(run, photos, tmp_path):
     worse = tmp_path/"worse"
     shutil.copytree(run, worse)
-    kept = json.loads((worse/"metrics.json").read_text())
+    kept = read_json(worse/"metrics.json")
     kept["frozen"]["MAP@R"] = 1.
     (worse/"metrics.json").write_text(json.dumps(kept))
     code, out, err = shell("evaluate", worse, "--data", photos)

@@ -428,6 +428,17 @@ def test_whole_classes_and_no_image_twice():
     assert [len(part) for part in parts] == [2, 2]             # whole classes, also where k does not divide b
 
 
+@pytest.mark.parametrize("b, k, size", [(6, 2, 2), (6, 2, 4), (6, 3, 4), (5, 2, 3), (6, 1, 5), (6, 2, 6)])
+def test_processes_share_every_batch(b, k, size):
+    labels = [0]*5 + [1]*5 + [2]*5 + [3] + [4]*3 + [5]*2
+    whole = list(ClassBalancedSampler(labels, b, k, seed=2))
+    parts = [list(ClassBalancedSampler(labels, b, k, seed=2, rank=r, world_size=size)) for r in range(size)]
+    assert [sum(shares, []) for shares in zip(*parts)] == whole
+    lengths = {len(share) for shares in parts for share in shares}
+    assert min(lengths) and max(lengths) - min(lengths) <= 1
+    if b//k % size == 0: assert all(labels[i] == labels[j] for (i, _), (j, _) in zip(parts[0][0][::k], parts[0][0][k - 1::k]))
+
+
 def test_every_image_of_a_class_before_any_again():
     sampler = ClassBalancedSampler(load_emoji().train.labels, 32, 2)
     times = torch.bincount(torch.tensor([i for batch in sampler for i, _ in batch]), minlength=len(sampler.labels))
@@ -436,8 +447,8 @@ def test_every_image_of_a_class_before_any_again():
 
 def test_batches_that_cannot_be_filled():
     labels = [0]*5 + [1]*5 + [2]*5 + [3]
-    with pytest.raises(DataError, match="3 classes a batch do not divide among 2 processes"):
-        ClassBalancedSampler(labels, 6, 2, world_size=2)
+    with pytest.raises(DataError, match="a batch of 6 images is too small for 7 processes"):
+        ClassBalancedSampler(labels, 6, 2, world_size=7)
     with pytest.raises(DataError, match="needs 3 classes, but there are 2"):
         ClassBalancedSampler([0, 0, 0, 1, 1, 1], 6, 2)
     with pytest.raises(DataError, match="2 images are less than one batch of 4"): ClassBalancedSampler([0, 1], 4, 2)

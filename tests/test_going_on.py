@@ -17,7 +17,7 @@ from vptsp.callbacks import Callback, Progress
 from vptsp.cards import card_text
 from vptsp.config import Config, ConfigError
 from vptsp.data import RetrievalData
-from vptsp.files import DataError
+from vptsp.files import DataError, read_json
 from vptsp.going_on import fitting, tuned_folder
 from vptsp.images import ImageSet
 from vptsp.model import Model, build_model
@@ -110,7 +110,7 @@ def test_more_epochs_are_those_of_a_longer_run(changes, tmp_path):
     cfg = CFG.replace(**changes)
     longer = trainer(cfg=cfg.replace(epochs=4)).fit()
     trainer(tmp_path/"run", cfg).fit()
-    short = json.loads((tmp_path/"run"/"metrics.json").read_text())
+    short = read_json(tmp_path/"run"/"metrics.json")
     more = trainer(tmp_path/"run", cfg, more_epochs=2)
     run = more.fit()
     assert same(run.model, longer.model) and [line["loss"] for line in run.history] == [
@@ -296,7 +296,7 @@ def test_all_classes_train_and_everything_says_so(tmp_path, capsys):
     assert "no class to measure on" in run.metrics["definitions"]
     assert repr(run) == "Run(mine: nothing measured)" and "measured on nothing" in run._repr_html_()
     assert "| measured on | nothing: all classes train" in (tmp_path/"run"/"model"/"README.md").read_text()
-    assert Run.load(tmp_path/"run").metrics == json.loads((tmp_path/"run"/"metrics.json").read_text()) == run.metrics
+    assert Run.load(tmp_path/"run").metrics == read_json(tmp_path/"run"/"metrics.json") == run.metrics
     assert "epoch 1/1, loss" in capsys.readouterr().out
     assert trainer(tmp_path/"run", CFG.replace(epochs=1), NO_TEST).fit().metrics == run.metrics
     with pytest.raises(DataError, match="no class to measure on"): measure(run.model, NO_TEST)

@@ -1,10 +1,16 @@
 "What the live view shows of made-up events, and what its page holds."
+import io
+import itertools
+import subprocess
+import sys
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from vptsp.loaders import ClassBalancedSampler
 from vptsp.proxies import SemanticProxies
+from vptsp.widgets import live as live_module
 from vptsp.widgets.live import Live
 
 
@@ -48,3 +54,67 @@ def test_a_stopped_run_and_its_page(tmp_path):
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")    # nothing is fetched from elsewhere
     assert page.count("</script>") == 2
     assert "stopped in epoch 2 of 2" in live.alt
+
+
+# Where nothing can be shown
+
+class Handle:
+    "Of an output that is gone."
+    def update(self, shown): raise RuntimeError("no such comm")
+
+DONE = {"R@1": .66, "MAP@R": .38, "frozen": {"R@1": .5, "MAP@R": .3}}
+
+INCOMPLETE = [{}, DONE | {"frozen": {}}, DONE | {"frozen": None}, {"R@1": .66}, {"stopped": "early"}]
+
+@pytest.mark.parametrize("metrics", INCOMPLETE)
+def test_figures_that_are_not_there(metrics, capsys):
+    live = Live(every=0)
+    t = watched(live, 4)
+    t.frozen = metrics.get("frozen")
+    live.fit_end(t, SimpleNamespace(metrics=metrics))
+    live.fit_end(t, None)
+    assert live.payload["phase"] == "failed" and capsys.readouterr().out.count("\n") >= 4
+    assert not live.blind
+
+def test_an_output_that_is_gone(caplog):
+    live = Live(every=0)
+    t = watched(live, 8)
+    live.handle = Handle()
+    for _ in range(2): live.fit_end(t, SimpleNamespace(metrics=DONE))
+    assert live.payload["phase"] == "done" and caplog.text.count("the run goes on") == 1
+
+def test_nowhere_to_print(monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    live = Live(every=0)
+    live.fit_end(watched(live, 8), SimpleNamespace(metrics=DONE))
+    assert live.payload["phase"] == "done"
+
+def test_a_drawing_that_fails(monkeypatch, caplog):
+    monkeypatch.setattr(live_module, "panels", lambda *a: 1/0)
+    live = Live(every=0)
+    live.fit_end(watched(live, 8), SimpleNamespace(metrics=DONE))
+    assert caplog.text.count("ZeroDivisionError") == 1
+
+def test_ended_before_it_began():
+    live = Live(every=0)
+    t = SimpleNamespace(cfg=SimpleNamespace(epochs=0, eval_from=1, holdout=0), history=[], frozen=None, step=0, steps=0,
+                        stopping=False)
+    live.fit_end(t, None)
+    assert "broke off" in live.alt
+
+def test_the_clock_is_set_back(monkeypatch):
+    monkeypatch.setattr("time.time", itertools.count(10**9, -3600).__next__)
+    live = Live(every=0)
+    live.fit_end(watched(live, 8), SimpleNamespace(metrics=DONE))
+    assert live.stepping >= 0 and min(live.measured) >= 0 and "-" not in live.payload["text"]
+
+def test_in_a_terminal_of_ipython():
+    "Where IPython has a shell, but no kernel."
+    code = ("from vptsp.widgets.live import Live; from types import SimpleNamespace as N; live = Live(); "
+            "t = N(cfg=N(epochs=0, holdout=0), history=[], frozen={}, step=0, steps=0, stopping=False); "
+            "live.fit_prepare(t); live.fit_end(t, N(metrics={})); print(live.payload['phase'], live.blind)")
+    done = subprocess.run([sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "-c", code],
+                          capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip().splitlines()[-1] == "done False", done.stdout + done.stderr

@@ -18,7 +18,7 @@ from vptsp.callbacks import Callback, Progress, interruptible, watcher
 from vptsp.config import Config, ConfigError
 from vptsp.data import RetrievalData
 from vptsp.embedding import embed_all, embed_images, embed_readable
-from vptsp.files import DataError
+from vptsp.files import DataError, read_json
 from vptsp.loaders import eval_transform
 from vptsp.model import build_model
 from vptsp.optimizer import build_optimizer, parameter_groups, set_epoch_lr
@@ -103,7 +103,7 @@ def test_watcher_fits_the_place(monkeypatch):
     live.Live = Live
     monkeypatch.setitem(sys.modules, "vptsp.widgets", ModuleType("vptsp.widgets"))
     monkeypatch.setitem(sys.modules, "vptsp.widgets.live", live)
-    monkeypatch.setattr(callbacks, "_in_notebook", lambda: True)
+    monkeypatch.setattr(callbacks, "in_notebook", lambda: True)
     assert isinstance(watcher(), Live)
 
 def test_progress_with_a_name_writes_no_lines(capsys):
@@ -199,8 +199,9 @@ def test_the_plug_is_pulled(tmp_path, whole, bank):
     assert same_weights(alone.model, again.model) and alone.metrics["R@1"] == again.metrics["R@1"]
     names = ["checkpoint", "config.yaml", "history.jsonl", "metrics.json", "model"]
     assert sorted(p.name for p in (tmp_path/"cut").iterdir()) == names
-    assert [p.name for p in (tmp_path/"cut"/"checkpoint").iterdir()] == ["last.safetensors"]
-    assert trainer(cfg, tmp_path/"cut").fit().metrics == json.loads((tmp_path/"cut"/"metrics.json").read_text())
+    kept = ["last.safetensors", "previous.safetensors"]
+    assert sorted(p.name for p in (tmp_path/"cut"/"checkpoint").iterdir()) == kept
+    assert trainer(cfg, tmp_path/"cut").fit().metrics == read_json(tmp_path/"cut"/"metrics.json")
     assert Run.load(tmp_path/"cut", backbone=again.model.backbone.vit).history == again.history
 
 def test_a_folder_belongs_to_one_run(tmp_path):

@@ -9,6 +9,7 @@ __all__ = ['main']
 import os
 import signal
 import sys
+from typing import Any
 
 # %% ../nbs/40_cli.ipynb #f12316a3
 _words = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -20,6 +21,7 @@ class _Interrupts:
         self.whole, self.at_work = whole, False
         self.caught: int = 0           # number of the signal
         self.process, self.before, self.command = os.getpid(), {}, ""
+        self.way_on: Any = None        # called for a sentence on what the same command would do
 
     def __enter__(self) -> "_Interrupts":
         for number in _words:
@@ -150,22 +152,39 @@ def _run(words: list[str], interrupts: _Interrupts) -> int:
     "Run one command: its exit code, a mistake told in one line."
     import warnings
 
-    from vptsp.commands.words import in_words, is_mistake, notes_of, one_line, say
+    from vptsp.commands.words import in_words, is_mistake, notes_of, one_line, say, say_aloud
     args = None
     try:
         args = _parsed(words)
         if args is None: return 0
         interrupts.command = args.command
+        _refuse_several(args)
         with warnings.catch_warnings(), notes_of("vptsp"):
             warnings.showwarning = lambda message, *_: say(in_words(str(message)))
-            args.at_work = interrupts.begin
+            args.at_work, args.interrupts = interrupts.begin, interrupts
             return args.run_command(args) or 0
     except BrokenPipeError: raise
     except Exception as e:
         interrupts.at_work = False
         if interrupts.caught or not is_mistake(e): raise
-        say(one_line(e, _place(args)))
+        if (whose := _whose(e)) is not None: say_aloud(whose + one_line(e, _place(args)))
         return 2
+
+def _whose(e: Exception) -> str | None:
+    "What stands in front of a mistake: of several processes the number; None where another one says it, too."
+    from vptsp.commands.words import speaks
+    if speaks(): return ""
+    from vptsp.launchers import WorldError, place_of
+    rank, size, local = (place_of(name, os.environ) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    met = "torch" in sys.modules and sys.modules["torch"].distributed.is_initialized()
+    if isinstance(e, WorldError) or local and not met: return None
+    return f"process {rank} of {size}: "
+
+def _refuse_several(args: object) -> None:
+    "Raises `ConfigError` where a launcher started several processes for a command that works in one."
+    if args.command in ("train", "settings", "params"): return
+    from vptsp.launchers import place_of, refuse_several
+    if place_of("RANK", os.environ) is not None: refuse_several(f"vptsp {args.command}")
 
 # %% ../nbs/40_cli.ipynb #fcd399a6
 def main(
@@ -198,9 +217,10 @@ def _to_the_end(words: list[str], interrupts: _Interrupts) -> int:
     return code
 
 def _interrupted(interrupts: _Interrupts) -> int:
+    from vptsp.commands.words import say
     number = interrupts.caught or signal.SIGINT
-    way_out = " The same command goes on from the last finished epoch." if interrupts.command == "train" else ""
-    try: print(f"vptsp: {_words[signal.Signals(number)]}.{way_out}", file=sys.stderr)
+    way_on = f" {interrupts.way_on()}" if interrupts.way_on else ""
+    try: say(f"{_words[signal.Signals(number)]}.{way_on}")
     except OSError: pass
     return 128 + number
 

@@ -8,17 +8,18 @@ __all__ = ['presets', 'methods', 'Config', 'Method', 'from_published', 'ConfigEr
 
 # %% ../nbs/02_config.ipynb #2fbe12a2
 import html
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import vptsp
-from .files import printable, write_text
+from .files import content_hash, printable, write_text
 from .published import is_published, our_settings, published_names
 from .registry import ConfigError, Registry, nearest
-from .settings import Settings, accumulators, embedding_settings, losses
-from .yaml12 import read_yaml, write_yaml, yaml_value
+from .settings import Settings, accumulators, checked, embedding_settings, losses
+from .yaml12 import read_yaml, shortened, write_yaml, yaml_value
 
 # %% ../nbs/02_config.ipynb #5e193f59
 # found here too
@@ -44,8 +45,9 @@ class Config(Settings):
         self,
         path: str | Path,  # of the YAML file
     ) -> None:
-        "Write every setting, so that the file stays true when a default changes."
-        write_text(path, write_yaml(asdict(self)))
+        "Write every setting, so that the file stays true when a default changes. Raises `StorageError`."
+        text = write_yaml(asdict(self))
+        write_text(path, f"{_hashed}{content_hash(read_yaml(text, printable(path), _texts))}\n{text}")
 
     def replace(
         self,
@@ -65,9 +67,11 @@ class Config(Settings):
     def as_method(
         self,
         name: str,     # one of `methods`
+        **given: Any,  # settings that were chosen for it, by name
     ) -> "Config":
-        "These settings as another method of the comparison. Raises `ConfigError` for an unknown one."
-        return self.replace(**_method_changes(self, name))
+        """These settings as another method of the comparison. What is given wins where it is the method's own, such as
+        `lora_rank`. Raises `ConfigError` for an unknown method, and for what is given against it."""
+        return _as_method(self, name, given)
 
     def _repr_html_(self) -> str: return _table(self)
 
@@ -79,7 +83,7 @@ def _refuse_unknown(names: Iterable[str], where: str) -> None:
         if name in ours: continue
         near = published_names.get(name) or nearest(name, ours)
         hint = f"Did you mean {near!r}?" if near else f"The settings are: {', '.join(ours)}."
-        message = f"{where}: there is no setting {name!r}. {hint}"
+        message = f"{where}: there is no setting {shortened(name)!r}. {hint}"
         raise ConfigError(message)
 
 # %% ../nbs/02_config.ipynb #c8a65afa
@@ -112,10 +116,12 @@ class Method(dict):
         self,
         title: str,
         changes: Mapping[str, Any] | None = None,
-        **more,  # changes too
+        own: Iterable[str] | None = None,          # changes that a user may choose; None for those of `changes`
+        **more: Any,                               # changes too
     ):
         super().__init__(changes or {}, **more)
         self.title = title
+        self.own = set(getattr(changes, "own", ()) if own is None else own)
 
 methods: Registry[Method] = Registry("method")
 
@@ -127,18 +133,47 @@ _untrained = dict(epochs=0, head=False, head_init="xavier", proxy_init="random")
 methods["frozen"] = Method("frozen backbone", _bare, **_untrained)
 methods["linear"] = Method("linear head", _bare)
 methods["bitfit"] = Method("BitFit", _bare | dict(tune="bitfit"))
-methods["adapter"] = Method("adapters", _bare | dict(adapter="parallel"))
-methods["lora"] = Method("LoRA", _bare | dict(lora_rank=8))
+methods["adapter"] = Method("adapters", _bare | dict(adapter="parallel"), own=["adapter"])
+methods["lora"] = Method("LoRA", _bare | dict(lora_rank=8), own=["lora_rank"])
 methods["vpt"] = Method("VPT + BitFit", semantic_proxies="none", bank=False)
 methods["full"] = Method("full fine-tuning", _bare | dict(tune="full"))
 methods["vptsp-m"] = Method("VPTSP-M", semantic_proxies="class_prompts", accumulator="mix")
 methods["vptsp-g"] = Method("VPTSP-G", semantic_proxies="class_prompts")
 
-def _method_changes(cfg: Config, name: str) -> dict[str, Any]:
-    changes = dict(methods[name])
-    if name == "vptsp-g" and cfg.accumulator == "mix":     # G stands for GRU: the one that fits the settings' start
-        changes["accumulator"] = "gru" if cfg.accumulator_init == "mean" else "gru_relu"
-    return changes
+# %% ../nbs/02_config.ipynb #51273057
+_off = ("none", 0, False)
+_sizes = ("num_prompts", "lora_rank", "epochs")    # without the part that they are of they mean nothing
+
+def _as_method(cfg: Config, name: str, given: dict[str, Any]) -> Config:
+    "Settings as a method has them, and what was chosen for it."
+    _refuse_unknown(given, "as_method")
+    method, idle = methods[name], []
+    given = {setting: checked(setting, value) for setting, value in given.items()}
+    changes = dict(method) | (_gated(cfg, given) if name == "vptsp-g" else {})
+    for setting, value in method.items():
+        chosen = given.get(setting, getattr(cfg, setting))
+        if setting in method.own and chosen not in _off: changes[setting] = chosen
+        elif setting in given and chosen != value:
+            can_be_idle = setting in _sizes and value in _off and setting not in method.own
+            if not can_be_idle: _refuse(name, setting, chosen, value)
+            idle.append(f"{setting} = {chosen}")
+    if idle:
+        message = (f"{' and '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect: "
+                   f"the method {name} ({method.title}) goes without.")
+        warnings.warn(message, stacklevel=3)
+    return cfg.replace(**{**given, **changes})
+
+def _gated(cfg: Config, given: dict[str, Any]) -> dict[str, Any]:
+    "G stands for GRU: the one that fits the settings' start."
+    starts_as_mean = given.get("accumulator_init", cfg.accumulator_init) == "mean"
+    fitting = "gru" if starts_as_mean else "gru_relu"
+    if given.get("accumulator") == "mix": _refuse("vptsp-g", "accumulator", "mix", fitting)
+    return {"accumulator": fitting} if given.get("accumulator", cfg.accumulator) == "mix" else {}
+
+def _refuse(method: str, setting: str, given: Any, its: Any) -> None:
+    message = (f"{setting} = {given} goes against the method {method} ({methods[method].title}), which has "
+               f"{setting} = {its}: leave one of the two out.")
+    raise ConfigError(message)
 
 # %% ../nbs/02_config.ipynb #a6dcd604
 def from_published(
@@ -175,6 +210,8 @@ def _of_old(settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(crop="center", interpolation="bilinear") if saved_whole and "interpolation" not in settings else {}
 
 # %% ../nbs/02_config.ipynb #0714260d
+_hashed = "# sha256 of these settings: "
+
 _texts = {f.name for f in fields(Settings) if f.type is str}
 _texts |= {"pretrained_model"} | {theirs for theirs, ours in published_names.items() if ours in _texts}
 
@@ -186,10 +223,22 @@ def _read_file(path: Path) -> Any:
         message = (f"there is no preset {str(path)!r}{hint} The presets are: {', '.join(presets)}. "
                    "A settings file ends in .yaml.")
         raise ConfigError(message)
-    try: return read_yaml(_text_of(path), printable(path), _texts)
+    try:
+        found = read_yaml(text := _text_of(path), printable(path), _texts)
+        return _unchanged(found, text, path)
     except OSError as e: message = f"the settings file {str(path)!r} cannot be read: {e.strerror or e}."
     except UnicodeDecodeError:
         message = f"the settings file {str(path)!r} cannot be read: it is no text in UTF-8; save it as UTF-8."
+    raise ConfigError(message)
+
+def _unchanged(found: Any, text: str, path: Path) -> Any:
+    "What a file says. Raises `ConfigError` for one that carries a hash and is not what was written."
+    in_mapping = isinstance(found, Mapping) and "vptsp" in found and found.get("sha256")      # a model's description
+    known = text[len(_hashed):].split("\n")[0].strip() if text.startswith(_hashed) else in_mapping
+    said = {k: v for k, v in found.items() if k != "sha256"} if in_mapping else found
+    if not known or content_hash(said) == known: return found
+    message = (f"{printable(path)!r} is not as it was written (its sha256 is another): bring back a copy of it, or, if "
+               "the change is yours, remove the line with the sha256.")
     raise ConfigError(message)
 
 def _text_of(path: Path) -> str:

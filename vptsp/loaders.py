@@ -7,17 +7,31 @@ __all__ = ['as_weights_ask', 'train_transform', 'eval_transform', 'ClassBalanced
 
 # %% ../nbs/06_loaders.ipynb #7e06c713
 import itertools
+import logging
 import math
 import random
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 
+from vptsp.broken_images import (
+    Broken,
+    CheckedBatch,
+    CheckedImages,
+    as_it_is,
+    dead_worker,
+    image_name,
+    is_dead_worker,
+    told_of,
+)
 from .config import Config
 from .files import DataError
 from .identity import can_be_read_apart
@@ -135,9 +149,9 @@ class ClassBalancedSampler:
             yield [(i, rng.getrandbits(31)) for c in next(classes) for i in next(images[c])]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        share = self.b//self.k//self.world*self.k  # whole classes
-        for batch in itertools.islice(self._batches(), self.step, None):
-            yield batch[self.rank*share:(self.rank + 1)*share]
+        in_all = self.b//self.k*self.k
+        own = slice(*(i*in_all//self.world for i in (self.rank, self.rank + 1)))   # whole classes where they divide
+        for batch in itertools.islice(self._batches(), self.step, None): yield batch[own]
 
     def coverage(self) -> str:
         "A sentence on how many of the classes and images an epoch reaches."
@@ -156,39 +170,116 @@ def _check_batch(c: int, n: int, b: int, k: int, world_size: int) -> None:
                    "make batch_size smaller or samples_per_class larger.")
     elif n < b:
         message = f"{n} images are less than one batch of {b}: make batch_size smaller."
-    elif b//k % world_size:
-        message = f"{b//k} classes a batch do not divide among {world_size} processes: change batch_size."
+    elif b//k*k < world_size:
+        message = (f"a batch of {b//k*k} images is too small for {world_size} processes, each of which needs one: make "
+                   "batch_size larger or start fewer processes.")
     if message: raise DataError(message)
 
 # %% ../nbs/06_loaders.ipynb #b2cb0f9c
 def _ignore_interrupts(worker: int) -> None:
-    "An interrupt goes to every process; what it means is the main one's business."
+    "A signal goes to every process; what it means is the main one's business, which may need a batch for its end."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"): signal.signal(signal.SIGTERM, lambda *_: signal.alarm(5))
 
-def _workers(images: Any, cfg: Config) -> int:
-    "How many processes decode: none beside this one where they would get the pictures of others."
-    if not cfg.workers or can_be_read_apart(getattr(images, "images", images)): return cfg.workers
+def _workers(images: Any, cfg: Config, batches: int) -> int:
+    "How many processes decode: as many as have a batch; none beside this one if they would get the pictures of others."
+    workers = min(cfg.workers, batches)
+    if not workers or can_be_read_apart(getattr(images, "images", images)): return workers
     warnings.warn("the images come from a file that is open already, which several processes cannot read at a time: "
                   "they are decoded in the main process, as with workers=0. Files in folders are decoded by all.",
                   stacklevel=3)
     return 0
 
+@contextmanager
+def _ends_are_awaited() -> Iterator[None]:
+    "torch would raise a worker's end in whatever line is at work. Without its handler `next` does, within seconds."
+    before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    yield
+    of_main = threading.current_thread() is threading.main_thread()
+    if before is None or not of_main or signal.getsignal(signal.SIGCHLD) is before: return
+    signal.signal(signal.SIGCHLD, before)
+    signal_handling._SIGCHLD_handler_set = False          # so that a DataLoader of somebody else sets it for itself
+
+# %% ../nbs/06_loaders.ipynb #f7478f4c
+_log = logging.getLogger("vptsp")
+
 class _Loader(DataLoader):
     "Bytes from the workers; ToTensor and Normalize here, an image at a time."
-    def __init__(self, images: ImageSet, transform: "Compose", mean: Sequence[float], std: Sequence[float], **options):
+    def __init__(self, images: Any, transform: "Compose", mean: Sequence[float], std: Sequence[float],
+                 skips: str = "", **options):
         from torchvision import transforms as T
         self.mean, self.std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
+        self.skips = skips                                              # what `CheckedImages` does with broken ones
+        self.skipped, self.restarts = [], []                            # broken images; ends of processes
+        self.said: set[str] = set()                                     # broken images that the log names already
+        self.numbers: list[int] = []                                    # of the images of the last batch
         to_bytes = T.Compose([*transform.transforms[:-2], T.PILToTensor()])
-        super().__init__(images.with_transform(to_bytes), worker_init_fn=_ignore_interrupts, **options)
+        checked = CheckedImages(images.with_transform(to_bytes), skips or "tell")
+        super().__init__(checked, collate_fn=as_it_is, worker_init_fn=_ignore_interrupts, **options)
 
     def __iter__(self) -> Iterator:  # pyright: ignore[reportIncompatibleMethodOverride]
-        for pixels, labels in super().__iter__():
-            floats = torch.empty(pixels.shape)
-            for image, out in zip(pixels.numpy(), floats.numpy()):
-                np.divide(image, np.float32(255), out=out)
-                out -= self.mean
-                out /= self.std
-            yield floats, labels
+        first = getattr(self.batch_sampler, "step", 0) + 1
+        for number, batch in enumerate(self._received(), first):
+            for one in batch.broken: self._skip(one, number)
+            if batch.images is None: continue                           # all of it left out
+            self.numbers = batch.numbers
+            yield self._floats(batch.images), batch.labels
+
+    def _floats(self, pixels: torch.Tensor) -> torch.Tensor:
+        floats = torch.empty(pixels.shape)
+        for image, out in zip(pixels.numpy(), floats.numpy()):
+            np.divide(image, np.float32(255), out=out)
+            out -= self.mean
+            out /= self.std
+        return floats
+
+    @property
+    def names(self) -> list[str]:
+        "What a message calls the images of the last batch."
+        return [image_name(self.dataset.images, number) for number in self.numbers]
+
+    @property
+    def _epoch(self) -> int: return getattr(self.batch_sampler, "epoch", -1) + 1
+
+    def _skip(self, one: Broken, batch: int) -> None:
+        "List a broken image. Raises `DataError` where it may not be skipped, or nothing can take its place."
+        about, why_not = told_of(self.dataset.images, one, self._epoch, batch), ""
+        if not self.skips: why_not = self._way_out()
+        elif self.skips == "replace" and one.instead is None:
+            why_not = f" No other image of its class, {about['class']!r}, can be read."
+        if not self.skips or why_not: raise DataError(one.why + why_not)
+        if about["image"] not in self.said: _log.warning(f"skipped in epoch {about['epoch']}, batch {batch}: {one.why}")
+        self.said.add(about["image"])
+        self.skipped.append(about)
+
+    def _way_out(self) -> str:
+        if not isinstance(self.batch_sampler, ClassBalancedSampler): return ""
+        return " Or broken_images = 'skip': then another image of its class is taken, and this one is listed."
+
+    def _received(self) -> Iterator[CheckedBatch]:
+        "The batches, in order, also behind the end of a process. Raises `WorkerError`."
+        done = 0
+        with _ends_are_awaited(): batches = super().__iter__()
+        while True:
+            try: batch = next(batches, None)
+            except RuntimeError as e:
+                if not is_dead_worker(e): raise
+                self._iterator = None                                   # the next epoch begins with new ones
+                if not self.skips or self.restarts: raise dead_worker(e, self.num_workers) from None
+                self.restarts.append({"epoch": self._epoch, "batch": done + 1})
+                _log.warning(f"{str(e).strip().splitlines()[0]}: all were started anew, which is done once in a run.")
+                with _ends_are_awaited(): batches = iter(self._rest(done))
+                continue
+            if batch is None: return
+            done += 1
+            yield batch
+
+    def _rest(self, done: int) -> DataLoader:
+        "What of the epoch was not received yet."
+        assert self.batch_sampler is not None
+        rest = list(itertools.islice(iter(self.batch_sampler), done, None))
+        return DataLoader(self.dataset, batch_sampler=rest, num_workers=self.num_workers, collate_fn=as_it_is,
+                          worker_init_fn=_ignore_interrupts, generator=torch.Generator())
 
 # %% ../nbs/06_loaders.ipynb #daf9aa13
 def train_loader(
@@ -201,8 +292,12 @@ def train_loader(
 ) -> DataLoader:            # of (images (b, 3, s, s), labels (b,))
     "Class-balanced batches under the training transform; `loader.batch_sampler.set_epoch(i)` before each epoch."
     sampler = ClassBalancedSampler(images.labels, cfg.batch_size, cfg.samples_per_class, cfg.seed, rank, world_size)
-    return _Loader(images, train_transform(cfg, mean, std), mean, std, batch_sampler=sampler,
-                   num_workers=(workers := _workers(images, cfg)), persistent_workers=workers > 0)
+    skips = "replace" if cfg.broken_images == "skip" else ""
+    return _Loader(images, train_transform(cfg, mean, std), mean, std, skips, batch_sampler=sampler,
+                   num_workers=(workers := _workers(images, cfg, len(sampler))), persistent_workers=workers > 0,
+                   generator=torch.Generator())                            # or it draws from everybody's
+
+_most_at_once = 512    # images in a pass that is no step, where nobody says how many: more are not faster
 
 def eval_loader(
     images: ImageSet,
@@ -211,6 +306,8 @@ def eval_loader(
     std: Sequence[float],
     batch_size: int | None = None,  # by default that of the settings
 ) -> DataLoader:            # of (images (b, 3, s, s), labels (b,))
-    "All images in their order under the test transform."
-    return _Loader(images, eval_transform(cfg, mean, std), mean, std, batch_size=batch_size or cfg.batch_size,
-                   num_workers=_workers(images, cfg), generator=torch.Generator())   # or it draws from everybody's
+    "All images in their order under the test transform; with `broken_images = 'skip'` those that can be read."
+    skips = "tell" if cfg.broken_images == "skip" else ""
+    size = batch_size or min(cfg.batch_size, _most_at_once)
+    return _Loader(images, eval_transform(cfg, mean, std), mean, std, skips, batch_size=size,
+                   num_workers=_workers(images, cfg, -(-len(images)//size)), generator=torch.Generator())

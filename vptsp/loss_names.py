@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .registry import ConfigError
+from .yaml12 import shortened
 
 # %% ../nbs/01c_loss_names.ipynb #d341d7c3
 # losses of pytorch-metric-learning that can take proxies for references
@@ -60,13 +61,18 @@ def checked_arguments(
     "Arguments by name: numbers, texts, true or false. Raises `ConfigError`."
     if value is None: return None
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        message = f"{setting} = {value!r}: this must be arguments by name, such as {{margin: 0.2}}."
+        message = f"{setting} = {shortened(repr(value))}: this must be arguments by name, such as {{margin: 0.2}}."
         raise ConfigError(message)
     for name, given in value.items():
-        if isinstance(given, (bool, str)) or (isinstance(given, (int, float)) and math.isfinite(given)): continue
-        message = f"{setting}: {name} = {given!r}: this must be a number, a text, true or false."
+        if isinstance(given, (bool, str)) or _is_finite(given): continue
+        shown = "a number without end" if isinstance(given, int) else shortened(repr(given))
+        message = f"{setting}: {shortened(name)} = {shown}: this must be a number, a text, true or false."
         raise ConfigError(message)
     return dict(value) or None
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, int): return value.bit_length() <= 1000        # those of more no float can hold
+    return isinstance(value, float) and math.isfinite(value)
 
 # %% ../nbs/01c_loss_names.ipynb #74615ac7
 _positive = "temperature scale softmax_scale alpha gamma pos_alpha neg_alpha num_bins".split()

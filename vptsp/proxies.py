@@ -197,7 +197,8 @@ class SemanticProxies(nn.Module):
         memory = _apart(self.memory) if self.training else self.memory
         rows = memory[classes]
         if semantic is not None:
-            rows = self.accumulator(semantic.to(rows.dtype), class_index, occurrence, rows)
+            with torch.autocast(rows.device.type, enabled=False):    # whatever the passes compute in
+                rows = self.accumulator(semantic.to(rows.dtype), class_index, occurrence, rows)
             memory = F.normalize(memory.index_copy(0, classes, rows.to(memory.dtype)), dim=1)
             if self.training: self.memory.copy_(memory.detach())
         batch = F.normalize(self._mixed(self.bias[classes], rows), dim=1)

@@ -108,12 +108,12 @@ def compare(
                    "or split the classes.")
         raise DataError(message)
     def row(method, metrics, trainable, start):
-        c.add(method, metrics, trainable, time.time() - start)
+        c.add(method, metrics, trainable, time.perf_counter() - start)
         say(c.lines()[-1])
-    start = time.time()
+    start = time.perf_counter()
     row("pixels", _pixel_metrics(c.data), 0, start)
     for method in ("frozen", *methods):
-        start = time.time()
+        start = time.perf_counter()
         trainer = Trainer(cfg.as_method(method), data, Path(out)/method if out else None, pretrained, weights,
                           callbacks=[Progress(c.title(method))], frozen=c.frozen)
         run = c.runs[method] = trainer.fit()

@@ -6,14 +6,13 @@
 __all__ = ['split_of', 'read_data', 'described', 'model_of', 'kept_metrics', 'with_workers']
 
 # %% ../../nbs/38d_commands.inputs.ipynb #5b166929
-import json
 from argparse import Namespace
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .words import Mistake, in_words
-from ..files import DataError, printable
+from ..files import DamagedFile, DataError, printable, read_json
 
 if TYPE_CHECKING:
     from vptsp.data import RetrievalData
@@ -172,11 +171,9 @@ def kept_metrics(
     "What metrics.json says. Raises `Mistake` for one that is damaged."
     file = Path(folder)/"metrics.json"
     if not file.is_file(): return {}
-    try: kept = json.loads(file.read_bytes())
-    except ValueError: kept = None
-    if isinstance(kept, dict): return kept
-    message = (f"{str(file)!r} is damaged: it is not what training wrote. Delete it, and the same vptsp train command "
-               "writes it anew.")
+    try: return read_json(file)
+    except DamagedFile as e: why = str(e).partition(": bring back")[0]
+    message = f"{why}: delete it, and the same vptsp train command writes it anew."
     raise Mistake(message)
 
 def with_workers(

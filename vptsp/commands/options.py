@@ -7,7 +7,6 @@ __all__ = ['Commands', 'exit_codes', 'Parser', 'parser_of', 'add_command', 'begi
            'add_workers', 'add_data', 'check_writable', 'check_folder', 'check_page']
 
 # %% ../../nbs/38a_commands.options.ipynb #ae074fe7
-import math
 import os
 import tempfile
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -18,6 +17,7 @@ from typing import Any, NoReturn
 
 from .words import Mistake
 from ..registry import nearest
+from ..yaml12 import shortened
 
 # %% ../../nbs/38a_commands.options.ipynb #9d7f8221
 class Parser(ArgumentParser):
@@ -111,18 +111,19 @@ def add_method(
 def at_least(
     low: int,
     kind: type = int,    # or float
+    most: int = 10**12,  # nothing that is counted comes near
 ) -> Callable:           # what `add_argument` takes as a type
-    "Reads a number and refuses a smaller one."
+    "Reads a number and refuses a smaller one, and one without end."
     def number(text: str) -> Any:
         value = kind(text)
-        if low <= value < math.inf: return value
-        message = f"{text}: this is {low} or more"
+        if low <= value <= most: return value
+        message = f"{shortened(text)}: this is {low} or more" + (f", {most:,} at most" if value > most else "")
         raise ArgumentTypeError(message)
     number.__name__ = kind.__name__
     return number
 
 def add_workers(parser: Parser) -> None:
-    parser.add_argument("--workers", type=at_least(0), default=0, metavar="N",
+    parser.add_argument("--workers", type=at_least(0, most=256), default=0, metavar="N",
                         help="processes that decode images (0: none beside this one)")
 
 def add_data(

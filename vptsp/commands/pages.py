@@ -75,13 +75,13 @@ def _beside_frozen(run: "Run", args: Namespace) -> Any:  # a `Comparison`
     from vptsp.model import build_model
     from vptsp.runs import Run, measure
     assert run.data is not None
-    start, method = time.time(), _method_of(run.cfg)
+    start, method = time.perf_counter(), _method_of(run.cfg)
     cfg = run.cfg.as_method("frozen")
     bare = build_model(cfg, 1, weights=args.weights).to(run.model.device).eval()
     with_workers(bare, args)
     figures = run.metrics.get("frozen") or measure(bare, run.data, progress="frozen")
     comparison = Comparison(run.cfg, run.data)
-    comparison.add("frozen", figures, 0, time.time() - start)
+    comparison.add("frozen", figures, 0, time.perf_counter() - start)
     comparison.runs["frozen"] = Run(cfg, bare, {**run.metrics, **figures}, [], run.data)
     if method != "frozen":
         trained = sum(run.metrics.get("trainable", {}).values())

@@ -7,6 +7,7 @@ __all__ = ['count_parameters', 'paper_table', 'add_params']
 
 # %% ../../nbs/38c_commands.params.ipynb #735dd554
 from argparse import Namespace
+from functools import partial
 
 from .options import Commands, add_command, add_method, at_least
 from .settings import config_of
@@ -19,17 +20,17 @@ def count_parameters(
     num_classes: int | None = None,   # c; by default what the settings' dataset has
 ) -> dict[str, int]:                  # part -> number, `total` last
     "Trainable parameters by part, from settings alone; nothing is downloaded."
-    import torch
-
     from vptsp.benchmarks import benchmarks
+    from vptsp.limits import planned
     from vptsp.model import build_model
     benchmark = benchmarks.get(cfg.dataset)
     classes = num_classes or (benchmark and benchmark.classes)
     if not classes:
         message = f"how many classes has {cfg.dataset!r}? Give the number with --classes."
         raise ConfigError(message)
-    with torch.device("meta"):
-        parts = build_model(cfg, classes, pretrained=False).trainable_parameters_by_part()
+    model = planned(partial(build_model, cfg, classes, pretrained=False))
+    if model is None: model = build_model(cfg, classes, pretrained=False)    # a part of one's own needs memory
+    parts = model.trainable_parameters_by_part()
     return {**parts, "total": sum(parts.values())}
 
 # %% ../../nbs/38c_commands.params.ipynb #3180d5c7

@@ -10,6 +10,7 @@ __all__ = ['setting_meant', 'option_meant', 'refuse_option', 'refuse_word', 'cha
 import re
 import shutil
 import textwrap
+import warnings
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import Field, fields
@@ -19,6 +20,7 @@ from typing import Any
 from .options import Commands, Parser, add_command, add_method
 from .words import Mistake, tell, tell_json
 from ..config import Config, methods, presets
+from ..effects import without_effect
 from ..files import printable
 from ..published import published_names
 from ..registry import ConfigError, Registry, nearest
@@ -199,7 +201,7 @@ def _setting_named(name: str, text: str, parser: Parser) -> str:
 def config_of(
     args: Namespace,  # with `settings`, `change`, and perhaps `backbone`, `seed`, `method`, `parser`, `words`
 ) -> Config:
-    "The settings that a command line describes."
+    "The settings that a command line describes. Warns of what was given and is not read."
     _refuse_images(args.settings)
     given = changes_from(args.change, getattr(args, "parser", None), getattr(args, "words", None))
     cfg, backbone = _loaded(args), getattr(args, "backbone", None)
@@ -207,8 +209,11 @@ def config_of(
     if backbone:
         _put(given, "backbone", backbone, f"--backbone {backbone}")
         given = {**on_backbone(cfg, backbone), **given}
-    cfg = cfg.replace(**given)
-    return cfg.as_method(args.method) if getattr(args, "method", None) else cfg
+    method = getattr(args, "method", None)
+    cfg = cfg.as_method(method, **given) if method else cfg.replace(**given)
+    for name, because in without_effect(cfg, given).items():
+        warnings.warn(f"{name} = {_typed(getattr(cfg, name))} has no effect: {because}.", stacklevel=2)
+    return cfg
 
 def _loaded(args: Namespace) -> Config:
     "The preset or settings file. Raises `Mistake` for an option's name in it, or a setting's by another habit."

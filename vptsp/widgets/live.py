@@ -6,8 +6,11 @@
 __all__ = ['picture', 'LiveWidget', 'Live']
 
 # %% ../../nbs/34_widgets.live.ipynb #bd5ce071
+import logging
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,7 @@ from fastcore.basics import patch
 from IPython.display import Image, display
 
 from ..analysis.curves import drift, duration, panels, time_left
-from ..callbacks import Callback
+from ..callbacks import Callback, in_notebook
 from ..files import printable, write_text
 from ..pictures import png
 from .base import Widget, page, script, style
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% ../../nbs/34_widgets.live.ipynb #33249773
+_log = logging.getLogger("vptsp")
 _MARKS = {"circle": "o", "square": "s"}
 
 def _draw_panel(ax: "Axes", panel: dict) -> None:
@@ -70,10 +74,12 @@ def picture(
 # %% ../../nbs/34_widgets.live.ipynb #2bfea2fe
 def _kernel_id() -> str:
     "The kernel's name at Jupyter's server, which is in its connection file's; or nothing."
+    if not in_notebook(): return ""
     try:
         from ipykernel.connect import get_connection_file
-        return re.fullmatch(r"kernel-(.+)\.json", Path(get_connection_file()).name)[1]
-    except (ImportError, RuntimeError, TypeError): return ""
+        found = re.fullmatch(r"kernel-(.+)\.json", Path(get_connection_file()).name)
+    except (ImportError, RuntimeError, ValueError, OSError): return ""
+    return found[1] if found else ""
 
 _BEFORE = {"phase": "running", "text": "", "done": 0., "epochs": 1, "panels": []}
 
@@ -125,6 +131,7 @@ class Live(Callback):
         self.steps, self.stepping = 0, 0.                          # taken in this `fit`, and their seconds
         self.measured: list[float] = []                            # seconds of each measurement
         self.handle: Any = None                                    # of the output, to put the last picture in
+        self.blind = False                                         # whether something could not be shown
         self.payload: dict = dict(_BEFORE)
         self.widget = LiveWidget(state=self.payload, kernel=_kernel_id())
 
@@ -154,29 +161,48 @@ class Live(Callback):
 
 # %% ../../nbs/34_widgets.live.ipynb #9ef736a1
 @patch
+@contextmanager
+def _harmless(self: Live) -> Iterator[None]:
+    "A block of which a run is not to break off."
+    try: yield
+    except Exception as e:
+        if not self.blind: _log.warning(f"the curves cannot be shown ({type(e).__name__}: {e}); the run goes on.")
+        self.blind = True
+
+@patch
 def fit_prepare(self: Live, trainer: Any) -> None:
-    self.begun, self.steps, self.stepping, self.measured = time.time(), 0, 0., []
-    self.handle = display(self, display_id=True)
+    self.begun, self.steps, self.stepping, self.measured = time.perf_counter(), 0, 0., []
+    self.blind = False
+    with self._harmless(): self.handle = display(self, display_id=True) if in_notebook() else None
     self._show(trainer, "running", "measuring the frozen backbone" if trainer.frozen is None else "preparing")
 
 @patch
 def fit_start(self: Live, trainer: Any) -> None:
-    t = trainer
+    with self._harmless(): self._begin(trainer)
+    self.mark = time.perf_counter()
+
+@patch
+def _begin(self: Live, t: Any) -> None:
+    "What the run sees in an epoch; and the proxies as they are."
     if t.steps and not t.step: print(f"{printable(t.data.name)}: {t.loader.batch_sampler.coverage()}")
     if self.start is None and t.steps:
         proxies = t.model.proxies.current()
         self.watched = torch.arange(0, len(proxies), -(-len(proxies)//1000))  # a thousand classes at most
         self.start, self.drifts = proxies[self.watched].clone(), [(t.step, 0., 0., 0.)]
-    self.mark = time.time()
 
 @patch
 def step_end(self: Live, trainer: Any, loss: torch.Tensor) -> None:
-    t, now = trainer, time.time()
+    now = time.perf_counter()
     self.steps += 1
     self.stepping += now - self.mark
     self.mark = now
-    self.fresh.append((t.step, loss))
-    if t.step % max(1, t.steps//20) == 0:
+    self.fresh.append((trainer.step, loss))
+    with self._harmless(): self._follow(trainer, now)
+
+@patch
+def _follow(self: Live, t: Any, now: float) -> None:
+    "Drift, some twenty times an epoch; a picture, if the last one is old enough."
+    if self.start is not None and t.step % max(1, t.steps//20) == 0:
         self.drifts.append((t.step, *drift(self.start, t.model.proxies.current()[self.watched])))
     measuring = t.step % t.steps == 0 and _measured(t.cfg, t.epoch + 1)
     if measuring or now - self.drawn >= self.every:
@@ -185,10 +211,11 @@ def step_end(self: Live, trainer: Any, loss: torch.Tensor) -> None:
 
 @patch
 def epoch_end(self: Live, trainer: Any, line: dict) -> None:
-    if "R@1" in line: self.measured.append(time.time() - self.mark)
+    if "R@1" in line: self.measured.append(time.perf_counter() - self.mark)
     text = f"epoch {line['epoch']} of {trainer.cfg.epochs} done, loss {line['loss']:.3f}"
     self._show(trainer, "running", text)
-    self.mark = time.time()
+    self._print(text + _figures(line | {"frozen": trainer.frozen}, trainer.steps))
+    self.mark = time.perf_counter()
 
 def _measured(cfg, epoch: int) -> bool:
     "Whether retrieval is measured behind an epoch (from 1)."
@@ -208,22 +235,37 @@ def fit_end(self: Live, trainer: Any, run: Any) -> None:
     if run is None: phase, text = "failed", "broke off: the error stands below"
     elif where := run.metrics.get("stopped"):
         phase, text = "stopped", f"stopped {where}; the model is as it stands, and fit() of the same Trainer goes on"
-    else: phase, text = "done", f"done in {duration(time.time() - self.begun)}{_figures(run.metrics, trainer.steps)}"
+    else:
+        took = duration(time.perf_counter() - self.begun)
+        phase, text = "done", f"done in {took}{_figures(run.metrics, trainer.steps)}"
     self._show(trainer, phase, text)
-    if self.handle is not None: self.handle.update(self)  # with the picture that stays; None outside a notebook
+    self._print(text)
+    with self._harmless():
+        if self.handle is not None: self.handle.update(self)    # with the picture that stays
+
+@patch
+def _print(self: Live, text: str) -> None:
+    "A line, where there is no page to draw on."
+    with self._harmless():
+        if self.handle is None: print(text)
 
 def _figures(metrics: dict, steps: int) -> str:
     "R@1 and MAP@R; of a run that trained beside those of the frozen backbone."
-    text = ""
+    text, frozen = "", (metrics.get("frozen") or {}) if steps else {}
     for name in ("R@1", "MAP@R"):
-        if name not in metrics: continue
-        text += f", {name} {metrics[name]:.3f}" + (f" (frozen {metrics['frozen'][name]:.3f})" if steps else "")
+        if name in metrics: text += f", {name} {metrics[name]:.3f}"
+        if name in metrics and name in frozen: text += f" (frozen {frozen[name]:.3f})"
     return text
 
 # %% ../../nbs/34_widgets.live.ipynb #7cbbacc9
 @patch
 def _show(self: Live, t: Any, phase: str, text: str) -> None:
-    "Bring the losses from the device, and what is shown up to date."
+    "Bring what is shown up to date."
+    with self._harmless(): self._bring(t, phase, text)
+
+@patch
+def _bring(self: Live, t: Any, phase: str, text: str) -> None:
+    "The losses from the device, and what is made of them."
     if self.fresh:
         steps, losses = zip(*self.fresh)
         self.losses += zip(steps, torch.stack(losses).tolist())
@@ -233,4 +275,4 @@ def _show(self: Live, t: Any, phase: str, text: str) -> None:
     shown = panels(self.losses, t.history, t.frozen, t.steps, self.drifts, measured_on) if t.steps else []
     done = t.step/(t.cfg.epochs*t.steps) if t.steps else 0.
     self.payload = {"phase": phase, "text": text, "done": done, "epochs": t.cfg.epochs, "panels": shown}
-    self.widget.state, self.drawn = self.payload, time.time()
+    self.widget.state, self.drawn = self.payload, time.perf_counter()

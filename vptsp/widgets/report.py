@@ -232,7 +232,7 @@ def demo(
     **changes: Any,                       # settings to replace
 ) -> Comparison:
     "Pixels, frozen, linear, VPT, VPTSP-M and VPTSP-G side by side on the bundled emoji."
-    start, cfg = time.time(), Config.load("emoji")
+    start, cfg = time.perf_counter(), Config.load("emoji")
     if backbone: cfg = _on_backbone(cfg, backbone)
     cfg, data, out = cfg.replace(**changes), load_emoji(), Path(out)
     unseen = "neither backbone nor training" if cfg.backbone == "bundled" else "training never"
@@ -246,7 +246,7 @@ def demo(
     c.runs["vptsp-g"].model.save(out/"model", metrics=c.rows[-1])
     write_text(out/"report.json", json.dumps(c.report(), indent=1))
     write_text(out/"report.html", report_page(c))
-    say(f"{out/'report.json'} and {out/'report.html'} written; {time.time() - start:.0f} s in all")
+    say(f"{out/'report.json'} and {out/'report.html'} written; {time.perf_counter() - start:.0f} s in all")
     return c
 
 # %% ../../nbs/35_widgets.report.ipynb #7a20fd05

@@ -1,0 +1,185 @@
+"Several processes: two with half of a batch are one with the whole; what they say to each other; who is refused."
+import itertools
+import os
+import socket
+import time
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import multiprocessing
+
+from vptsp.config import Config
+from vptsp.files import DataError
+from vptsp.launchers import WorldError, place_of, places, refuse_several
+from vptsp.losses import build_loss
+from vptsp.model import build_model
+from vptsp.optimizer import build_optimizer
+from vptsp.prompts import ClassPromptBank
+from vptsp.registry import ConfigError
+from vptsp.world import World
+
+STEPS, CLASSES, B = 10, 12, 32
+BASE = dict(embed_dim=16, image_size=16, num_prompts=3, num_class_prompts=2, batch_size=B, samples_per_class=2, lr=5e-3,
+            lr_proxy=.1, momentum=.9, weight_decay=1e-6, seed=3)
+METHODS = {
+    "VPTSP-G": dict(accumulator="gru_relu"),
+    "VPTSP-G, bank": dict(accumulator="gru_relu", bank=True),
+    "VPTSP-M": dict(accumulator="mix"),
+    "VPT": dict(semantic_proxies="none", tune="none"),
+    "full": dict(semantic_proxies="none", tune="full", num_prompts=0),
+    "VPTSP-G, tanh": dict(accumulator="gru"),
+    "VPTSP-M, bank, in batch": dict(accumulator="mix", bank=True, proxy_data_range="in_batch"),
+    "Encoder": dict(semantic_proxies="shared_prompts"),
+    "adapter, checkpointing": dict(adapter="parallel", adapter_num_blocks=1, adapter_dim=8, checkpointing=True),
+}
+OPTIMIZERS = {"sgd": dict(optimizer="sgd"), "adamw": dict(optimizer="adamw", lr=1e-4, lr_proxy=.01)}
+# how a batch falls to two processes: order of its images, images of the first
+SPLITS = {
+    "whole classes": ("by class", 16), "a class is cut": ("by class", 15), "every class is cut": ("in turn", 16),
+    "in no order": ("shuffled", 16), "uneven": ("shuffled", 21), "one image": ("by class", 1),
+    "all but one image": ("shuffled", 31), "another each step": ("shuffled", None),
+}
+
+
+def model_of(cfg, kind):
+    torch.manual_seed(0)
+    vit = VisionTransformer(img_size=16, patch_size=8, embed_dim=24, depth=2, num_heads=2, num_classes=0)
+    for p in vit.parameters():
+        if p.ndim == 1: torch.nn.init.normal_(p, p.mean().item(), .1)
+    return build_model(cfg, CLASSES, backbone=vit).to(kind)
+
+
+def batches(order, kind):
+    "Ten batches, some smaller and some of unusual counts a class."
+    gen = torch.Generator().manual_seed(7)
+    for step in range(STEPS):
+        n, k = (B, 2) if step % 3 else (B - 5*step//3, 3)
+        classes = torch.randperm(CLASSES, generator=gen).repeat(3)[:-(-n//k)]
+        labels = classes.repeat_interleave(k)[:n] if order == "by class" else classes.repeat(k)[:n]
+        if order == "shuffled": labels = labels[torch.randperm(n, generator=gen)]
+        yield torch.randn(n, 3, 16, 16, generator=gen).to(kind), labels
+
+
+def trained(cfg, split, world, kind=torch.float32):
+    "Ten steps of a loop of our own: losses, and all that training changed."
+    order, first = split
+    model = model_of(cfg, kind).train()
+    model.world = world
+    optimizer, loss_of, losses = build_optimizer(model, cfg), build_loss(cfg), []
+    for step, (images, labels) in enumerate(batches(order, kind)):
+        cut = min(first or 3 + 4*(step % 5), len(images) - 1)
+        own = slice(0, None) if world.size == 1 else (slice(0, cut), slice(cut, None))[world.rank]
+        torch.manual_seed(step)
+        optimizer.zero_grad()
+        out = model(images[own], labels[own])
+        loss = loss_of(out, out.labels)
+        loss.backward()
+        assert not world.sum_gradients(model)
+        optimizer.step()
+        losses.append(loss.detach())
+    state = {f"model.{name}": t.clone() for name, t in model.tuned_state().items()}
+    rows = model.class_prompts.rows.values() if isinstance(model.class_prompts, ClassPromptBank) else ()
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, p in enumerate(params):
+        if any(p is row for row in rows): continue              # of classes that are in the bank by now
+        for name, t in optimizer.state[p].items(): state[f"optimizer.{i}.{name}"] = torch.as_tensor(t).clone()
+    for (l, name), t in getattr(model.class_prompts, "state", {}).items(): state[f"bank.{l}.{name}"] = t.clone()
+    return torch.stack(losses), state
+
+
+def cases(every=False):
+    "Method, optimizer, split, precision; a bank has 32 bits. `every` is for `tests/faults/several.py`."
+    required = list(METHODS)[:5]
+    for method, optimizer in itertools.product(METHODS if every else required, OPTIMIZERS):
+        yield method, optimizer, "another each step", "float32"
+        if not METHODS[method].get("bank") and (every or optimizer == "adamw"):
+            yield method, optimizer, "another each step", "float64"
+    for split, method in itertools.product(SPLITS, METHODS if every else ["VPTSP-G, bank"]):
+        yield method, "sgd", split, "float32"
+
+
+def distance(ours, theirs):
+    "Length of the difference in lengths of the tensor, or in ones where that is shorter."
+    return float((ours - theirs).norm()/theirs.norm().clamp(min=1)) if theirs.numel() else 0.
+
+
+def differing(found, alone):
+    "Names of what is not the same in two processes and in one, of `trained` in each."
+    (losses_0, first), (losses_1, second) = (pair for pair in found)
+    losses, state = alone
+    limit = 1e-5 if losses.dtype == torch.float32 else 1e-9
+    alike = {name for name in state if torch.equal(torch.as_tensor(first[name]), torch.as_tensor(second[name]))}
+    wrong = [f"{name} differs between the processes" for name in state if name not in alike]
+    if first.keys() != state.keys(): wrong.append(f"names: {first.keys() ^ state.keys()}")
+    if (losses_0 != losses_1).any(): wrong.append("losses differ between the processes")
+    pairs = {"losses": (losses_0, losses)} | {name: (first[name], t) for name, t in state.items()}
+    far = {name: distance(torch.as_tensor(ours).double(), theirs.double()) for name, (ours, theirs) in pairs.items()}
+    return wrong + [f"{name}: {d:.1e} from that of one process" for name, d in far.items() if not d <= limit]
+
+
+CASES = list(dict.fromkeys(cases()))
+
+
+def run_case(case, world):
+    method, optimizer, split, kind = case
+    cfg = Config(**BASE | OPTIMIZERS[optimizer] | METHODS[method])
+    return trained(cfg, SPLITS[split], world, getattr(torch, kind))
+
+
+# Two processes for all of it
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def in_process(rank, size, port, work, args, answers):
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1",
+                      MASTER_PORT=str(port))
+    try: answer = work(World.join(), *args)
+    except Exception as e: answer = e
+    answers.put((rank, answer))
+    answers.close()
+    answers.join_thread()
+
+
+def among(size, work, *args, limit=300):
+    "What `work(world, *args)` gives in each process, and what it raised."
+    context = multiprocessing.get_context("spawn")
+    answers, port = context.Queue(), free_port()
+    started = [context.Process(target=in_process, args=(r, size, port, work, args, answers)) for r in range(size)]
+    for process in started: process.start()
+    try:
+        found = dict(answers.get(timeout=limit) for _ in started)
+        for process in started: process.join(60)
+    finally:
+        for process in started: process.kill()
+    return [found[rank] for rank in range(size)]
+
+
+def plain(value):
+    "As numpy arrays, which go between processes as they are."
+    if torch.is_tensor(value): return value.detach().numpy()
+    if isinstance(value, dict): return {k: plain(v) for k, v in value.items()}
+    return type(value)(map(plain, value)) if isinstance(value, (list, tuple)) else value
+
+
+def all_cases(world): return {case: plain(run_case(case, world)) for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def both(): return among(2, all_cases)
+
+
+@pytest.mark.parametrize("case", CASES, ids=" | ".join)
+def test_two_with_half_a_batch_are_one_with_the_whole(case, both):
+    for found in both:
+        if isinstance(found, Exception): raise found
+    alone = run_case(case, World())
+    assert not differing([found[case] for found in both], alone)
+    fresh = model_of(Config(**BASE | METHODS[case[0]]), getattr(torch, case[-1])).tuned_state()
+    moved = [name for name, t in fresh.items() if not torch.equal(t, alone[1][f"model.{name}"])]
+    assert len(moved) > 1, "nothing was trained"
