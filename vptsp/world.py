@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from fastcore.basics import patch
 from torch import nn
+from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing a compiler that nobody asked for
 
 from .launchers import WorldError, place_of, places
 from .registry import ConfigError
@@ -224,7 +225,7 @@ def counts(
     return [int(count) for count in found]
 
 @patch
-@torch.compiler.disable
+@_disable_dynamo
 def gather(
     self: World,
     rows: torch.Tensor,                # this process's, (n, ...)
