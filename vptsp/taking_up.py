@@ -8,7 +8,7 @@ __all__ = ['SoFar', 'checkpoint', 'keep_history', 'saved_now', 'read_metrics', '
 # %% ../nbs/15j_taking_up.ipynb #884f2a0e
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class SoFar:
     steps: int = 0
     loss: torch.Tensor | float = 0.   # summed over the steps
     seconds: float = 0.
+    skipped: list[dict] = field(default_factory=list)   # images that could not be read
 
 def checkpoint(
     trainer: Any,  # a `Trainer`
@@ -37,9 +38,9 @@ def checkpoint(
     "What going on needs; then the history."
     t, scaler = trainer, trainer.accelerator.scaler
     if not t.out or t.optimizer is None or not t.world.is_main: return
-    so_far = t.so_far and {"steps": t.so_far.steps, "loss": float(t.so_far.loss), "seconds": t.so_far.seconds}
-    about = dict(settings=settings_of_result(t.cfg), epoch=t.epoch, step=t.step, so_far=so_far, warm=t.warm, unmeasured=t.unmeasured, data=t.data_is,
-                 backbone=t.backbone_is, frozen=t.frozen, history=t.history,
+    so_far = t.so_far and {**vars(t.so_far), "loss": float(t.so_far.loss)}
+    about = dict(settings=settings_of_result(t.cfg), epoch=t.epoch, step=t.step, so_far=so_far, warm=t.warm,
+                 unmeasured=t.unmeasured, data=t.data_is, backbone=t.backbone_is, frozen=t.frozen, history=t.history,
                  scaler=scaler.state_dict() if scaler else None, start=t.started_from, notes=t.notes)
     write_checkpoint(t.out/"checkpoint", t.model, t.optimizer, about)
     t.saved = saved_now(t.out)
@@ -114,7 +115,8 @@ def _found(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
 def _is_of_another(trainer: Any, about: dict) -> bool:
     "Whether a run that made no step yet was begun with other things; it has nothing to lose."
     t = trainer
-    here = {"settings": settings_of_result(t.cfg), "data": t.data_is, "backbone": t.backbone_is, "start": t.started_from}
+    here = {"settings": settings_of_result(t.cfg), "data": t.data_is, "backbone": t.backbone_is,
+            "start": t.started_from}
     return any(about.get(name) != value for name, value in here.items())
 
 def _finished(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
