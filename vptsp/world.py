@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from fastcore.basics import patch
 from torch import nn
+from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing a compiler that nobody asked for
 
 from .beats import Beats, last_words, leave_words
 from .launchers import WorldError, meeting, own_device, place_of, places
@@ -235,7 +236,7 @@ def _sent(t: torch.Tensor) -> torch.Tensor:
     return t if not t.is_cuda or "nccl" in dist.get_backend() else t.cpu()
 
 @patch
-@torch.compiler.disable
+@_disable_dynamo
 def gather(
     self: World,
     rows: torch.Tensor,                # this process's, (n, ...)
