@@ -246,6 +246,11 @@ class _Loader(DataLoader):
         self.said.add(about["image"])
         self.skipped.append(about)
 
+    def take_over(self, other: Any) -> None:
+        "What another loader has listed and said."
+        self.skipped += other.skipped
+        self.said |= other.said
+
     def _way_out(self) -> str:
         if not isinstance(self.batch_sampler, ClassBalancedSampler): return ""
         return " Or broken_images = 'skip': then another image of its class is taken, and this one is listed."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['settings_hash', 'versions', 'git_state', 'Meter', 'peak_memory', 'read_card', 'write_card', 'finish_card', 'on_card',
-           'take_skipped', 'skipped_images']
+           'take_skipped', 'skipped_images', 'note_on_skipped']
 
 # %% ../nbs/15h_run_card.ipynb #2f8e3c32
 import hashlib
@@ -141,7 +141,8 @@ def finish_card(
 ) -> dict[str, Any]:              # the card
     "Bring the part of the run that is at work up to date; with any other word than `running` it is over."
     t = trainer
-    if not t.world.is_main: return {}
+    is_over = t.parts[-1].get("end", "running") != "running"
+    if not t.world.is_main or is_over and end == "running": return {}
     t.parts[-1] |= {"to step": t.step, "end": printable(end, 300), **t.meter.read()}
     if end != "running": t.meter.close()
     card = _facts(t) | {"parts": t.parts, "seconds": round(sum(part.get("seconds", 0) for part in t.parts), 3)}
@@ -157,7 +158,7 @@ def on_card(
     try:
         write_card(t, t.out)
         yield
-        finish_card(t, t.out)
+        if t.parts[-1]["end"] == "running": finish_card(t, t.out)
     except BaseException as e:
         end = "stopped" if isinstance(e, (Stopped, KeyboardInterrupt)) else f"broke off: {e or type(e).__name__}"
         with suppress(StorageError): finish_card(t, t.out, end)        # or the disk hides what went wrong before
@@ -199,3 +200,13 @@ def skipped_images(
                                                 "times": 0})
         told["times"] += 1
     return sorted(images.values(), key=lambda one: -one["times"])
+
+def note_on_skipped(
+    trainer: Any,      # a `Trainer`
+) -> list[str]:        # a sentence, or none
+    "What the figures of a run must say where images were skipped."
+    skipped = skipped_images(trainer)
+    if not skipped: return []
+    one, times = len(skipped) == 1, sum(image["times"] for image in skipped)
+    return [f"{'an image' if one else f'{len(skipped):,} images'} that cannot be read {'was' if one else 'were'} "
+            f"skipped, {times:,} times in all; run.json names {'it' if one else 'them'}."]
