@@ -10,6 +10,7 @@ from typing import Any
 
 from .config import Config, ConfigError
 from .files import DamagedFile, printable, write_json
+from .run_card import finish_card, note_on_skipped
 from .runs import Run, definitions, measured_on
 from .tensors import misfits, read_tensors, write_tensors
 
@@ -62,7 +63,7 @@ def _read_best(trainer: Any, epoch: int) -> dict:
     return tensors
 
 # %% ../nbs/15i_summary.ipynb #e68acfc6
-_not_figures = ("epoch", "loss", "seconds", "lr")
+_not_figures = ("epoch", "loss", "seconds", "lr", "skipped")
 _chosen = "best over epochs, chosen on the measured classes"
 
 def summary(
@@ -91,7 +92,7 @@ def summary(
         "definitions": definitions(t.data).replace("last epoch", which),
     }
     if t.started_from: out["started from"] = t.started_from
-    notes = [*t.notes, *_early(t)]
+    notes = [*t.notes, *_early(t), *note_on_skipped(t)]
     if notes: out["notes"] = notes
     if stopped: out["stopped"] = _where(t)
     if len(measured) > 1: out[_chosen] = {k: best[k] for k in ("epoch", "R@1", "MAP@R")}
@@ -122,4 +123,5 @@ def finish(
     card |= {"measured on": run.metrics["measured on"], "seed": t.cfg.seed}
     if t.started_from: card["started from"] = t.started_from["folder"]
     run.model.save(t.out/"model", metrics=card)
+    finish_card(t, t.out)
     write_json(t.out/"metrics.json", run.metrics)

@@ -18,6 +18,7 @@ from .checkpoints import has_checkpoint, read_checkpoint, read_history, take_up,
 from .config import Config, ConfigError
 from .files import DamagedFile, printable, read_json
 from .going_on import settings_of_result, words_on_more_epochs
+from .run_card import finish_card
 from .summary import is_over
 from .tensors import misfits, read_tensors
 
@@ -40,10 +41,12 @@ def checkpoint(
     so_far = t.so_far and {"steps": t.so_far.steps, "loss": float(t.so_far.loss), "seconds": t.so_far.seconds}
     about = dict(settings=settings_of_result(t.cfg), epoch=t.epoch, step=t.step, so_far=so_far, warm=t.warm, unmeasured=t.unmeasured, data=t.data_is,
                  backbone=t.backbone_is, frozen=t.frozen, history=t.history,
-                 scaler=scaler.state_dict() if scaler else None, start=t.started_from, notes=t.notes)
+                 scaler=scaler.state_dict() if scaler else None, start=t.started_from, notes=t.notes,
+                 skipped=t.loader.skipped)
     write_checkpoint(t.out/"checkpoint", t.model, t.optimizer, about)
     t.saved = saved_now(t.out)
     keep_history(t)
+    if t.begun: finish_card(t, t.out, "running")
 
 def keep_history(
     trainer: Any,
@@ -87,6 +90,7 @@ def resume(
     if about["scaler"] and scaler: scaler.load_state_dict(about["scaler"])
     t.so_far, t.warm, t.unmeasured = so_far and SoFar(**so_far), about.get("warm", True), about.get("unmeasured", False)
     t.notes = list(dict.fromkeys([*about.get("notes", []), *t.notes]))
+    t.loader.skipped = about.get("skipped", []) if t.world.is_main else []
     if about["longer"]: _lengthen(t)
     t.saved = t.world.from_main(lambda: saved_now(t.out))
     keep_history(t)

@@ -30,6 +30,7 @@ from .losses import build_loss
 from .model import build_model
 from .optimizer import build_optimizer, parameter_groups, set_epoch_lr  # noqa: F401
 from .process import Precision, heeding, keep_memory, launched, on_its_own  # noqa: F401
+from .run_card import on_card, take_skipped
 from vptsp.runs import (
     Run,
     definitions,
@@ -153,14 +154,15 @@ def _fit(self: Trainer) -> Run:
 def _to_the_end(self: Trainer) -> Run:
     if not self._is_at_work() and not self._prepare(): return self._run(self.world.from_main(lambda: read_metrics(self.out)))
     self.begun = True
-    self._notify("fit_start")
-    while True:
-        if self.unmeasured: self._measure_epoch()
-        if self.epoch == self.cfg.epochs or is_over(self.cfg, self.history): break
-        self._train_epoch()
-    take_best(self)
-    run = self._run(summary(self))
-    self._finish(run)
+    with on_card(self):
+        self._notify("fit_start")
+        while True:
+            if self.unmeasured: self._measure_epoch()
+            if self.epoch == self.cfg.epochs or is_over(self.cfg, self.history): break
+            self._train_epoch()
+        take_best(self)
+        run = self._run(summary(self))
+        self._finish(run)
     self.begun = False
     return run
 
@@ -246,6 +248,7 @@ def _warm_up(self: Trainer) -> None:
         self.model.cfg = self.start.settings_of_warm_start(self.model.cfg)
     try: self.model.warm_start(batches)
     finally: self.model.cfg = self.cfg
+    if self.loader: self.loader.take_over(batches)
     self.world.spread(self.model)
     self.warm = True
     self._checkpoint()
@@ -273,16 +276,6 @@ def _seed_step(self: Trainer, batch: int) -> None:
     "The random numbers of a batch; processes draw their own from them."
     seed_all(Random(f"{self.cfg.seed} {self.epoch} {batch}").getrandbits(62), self.device)
 
-@patch
-def _images_of(
-    self: Trainer,
-    batch: int,            # of the epoch
-) -> list[str]:
-    "Which images this process had in a batch."
-    self.loader.batch_sampler.set_epoch(self.epoch, batch)
-    numbers = next(iter(self.loader.batch_sampler))
-    return [str(self.data.train.sources[i]) for i, *_ in numbers]
-
 # %% ../nbs/16_training.ipynb #a7b0534b
 @patch
 def _train_epoch(self: Trainer) -> None:
@@ -299,7 +292,7 @@ def _train_epoch(self: Trainer) -> None:
             self._seed_step(so_far.steps)
             precision.stop_flag = self.stopping
             try: loss = training_step(self.model, self.loss_of, self.optimizer, images, labels, precision)
-            except BadNumbers as e: raise named(e, self.step + 1, self._images_of(so_far.steps)) from None
+            except BadNumbers as e: raise named(e, self.step + 1, self.loader.names) from None
             self.step += 1
             so_far = SoFar(so_far.steps + 1, so_far.loss + loss, before + time.perf_counter() - start)
             self.so_far = so_far
@@ -319,7 +312,7 @@ def _end_epoch(self: Trainer, so_far: SoFar) -> None:
     self.world.spread(self.model)
     rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
     self.history.append({"epoch": self.epoch + 1, "loss": float(so_far.loss)/self.steps, "seconds": so_far.seconds,
-                         "lr": rates})
+                         "lr": rates, **take_skipped(self)})
     self.epoch += 1
     self.so_far, self.unmeasured = None, True
     self._checkpoint()
