@@ -17,6 +17,8 @@ from pathlib import Path
 from iconify import VERSIONS, IconSet
 from PIL import Image
 
+from vptsp.files import write_json
+
 VENDORS = ["noto", "noto-v1", "twemoji", "fluent-emoji-flat", "emojione", "fxemoji", "streamline-emojis"]
 SIDE, QUALITY, MIN_VENDORS = 64, 80, 5
 HERE = Path(__file__).parent
@@ -148,7 +150,7 @@ def main(cache):
         categories=dict(Counter(row[4] for row in rows)),
         vendors={vendor: vendor_card(icon_set, rows) for vendor, icon_set in sets.items()},
         dropped_for_ambiguous_names=dropped)
-    (out/"emoji.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    write_json(out/"emoji.json", about)
     write_card(out, about)
     shown = {key: about[key] for key in ("train", "test", "categories")}
     print(json.dumps(shown, indent=1), (out/"emoji.webp").stat().st_size)

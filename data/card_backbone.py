@@ -16,6 +16,7 @@ from vptsp.analysis.compare import pixel_embeddings
 from vptsp.benchmarks import load_emoji
 from vptsp.config import Config
 from vptsp.embedding import embed_all
+from vptsp.files import write_json
 from vptsp.metrics import retrieval_metrics
 from vptsp.pretrained import load_vit
 
@@ -142,7 +143,7 @@ def main(a):
     out = Path(a.out)
     about = describe(out, Path(a.cache))
     write_card(out, about)
-    (out/"backbone.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(out/"backbone.json", about)
     print(json.dumps({key: about[key] for key in ("figures", "overlap", "parameters")}, indent=1))
 
 

@@ -71,7 +71,8 @@ def test_a_kill_while_measuring_costs_no_step(tmp_path, monkeypatch, whole, epoc
 
 def test_figures_that_were_written_before_a_kill_are_not_measured_again(tmp_path, monkeypatch, whole):
     with monkeypatch.context() as m:
-        m.setattr(Trainer, "_train_epoch", lambda self, real=Trainer._train_epoch: killed() if self.epoch else real(self))
+        real = Trainer._train_epoch
+        m.setattr(Trainer, "_train_epoch", lambda self: killed() if self.epoch else real(self))
         with pytest.raises(Killed): trainer(tmp_path/"run", MEASURED).fit()
     assert "R@1" in read_history(tmp_path/"run")[0]
     measured = counted(monkeypatch, "_measure", Trainer)
@@ -83,7 +84,8 @@ def test_figures_that_were_written_before_a_kill_are_not_measured_again(tmp_path
                                   lambda f: f.write_text(f.read_text().replace('"R@1": 0.', '"R@1": 0.0'))])
 def test_figures_that_are_damaged_are_measured_again(tmp_path, monkeypatch, whole, harm):
     with monkeypatch.context() as m:
-        m.setattr(Trainer, "_train_epoch", lambda self, real=Trainer._train_epoch: killed() if self.epoch else real(self))
+        real = Trainer._train_epoch
+        m.setattr(Trainer, "_train_epoch", lambda self: killed() if self.epoch else real(self))
         with pytest.raises(Killed): trainer(tmp_path/"run", MEASURED).fit()
     harm(tmp_path/"run"/"history.jsonl")
     assert_equal(trainer(tmp_path/"run", MEASURED).fit(), whole)

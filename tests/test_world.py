@@ -2,7 +2,6 @@
 import itertools
 import os
 import socket
-import time
 
 import pytest
 import torch
@@ -10,13 +9,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import multiprocessing
 
 from vptsp.config import Config
-from vptsp.files import DataError
-from vptsp.launchers import WorldError, place_of, places, refuse_several
 from vptsp.losses import build_loss
 from vptsp.model import build_model
 from vptsp.optimizer import build_optimizer
 from vptsp.prompts import ClassPromptBank
-from vptsp.registry import ConfigError
 from vptsp.world import World
 
 STEPS, CLASSES, B = 10, 12, 32

@@ -9,18 +9,19 @@ __all__ = ['insert_and_drop', 'takes_keys_and_values', 'attend', 'BackboneError'
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import timm
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from timm.layers import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .files import moved
+
+if TYPE_CHECKING:  # seconds to import: what looks at a backbone imports it
+    from timm.layers import Attention
+    from timm.models.vision_transformer import Block, VisionTransformer
 
 # %% ../nbs/07_backbone.ipynb #e5d9bf19
 def insert_and_drop(
@@ -35,6 +36,8 @@ def insert_and_drop(
 # %% ../nbs/07_backbone.ipynb #670c081e
 def takes_keys_and_values(block: nn.Module) -> bool:
     "Whether `block` is plain pre-norm softmax attention, for which `attend` is exact."
+    from timm.layers import Attention
+    from timm.models.vision_transformer import Block
     return type(block) is Block and type(block.attn) is Attention and block.attn.gate is None
 
 class _Projections(NamedTuple):
@@ -46,17 +49,17 @@ class _Projections(NamedTuple):
     b_k: torch.Tensor | None
     b_v: torch.Tensor | None
 
-def _projections(attn: Attention) -> _Projections:
+def _projections(attn: "Attention") -> _Projections:
     biases = (None, None, None) if attn.qkv.bias is None else attn.qkv.bias.chunk(3)
     b_q, b_k, b_v = biases
     if _keys_are_linear(attn): b_k = None            # adds the same to all scores of a query: softmax does not see it
     return _Projections(*attn.qkv.weight.chunk(3), b_q, b_k, b_v)
 
-def _keys_are_linear(attn: Attention) -> bool:
+def _keys_are_linear(attn: "Attention") -> bool:
     return isinstance(attn.k_norm, nn.Identity)
 
 def _heads(
-    attn: Attention,
+    attn: "Attention",
     t: torch.Tensor,  # (b, n, d)
 ) -> torch.Tensor:    # (b, h, n, d/h)
     return t.unflatten(-1, (attn.num_heads, attn.head_dim)).transpose(1, 2)
@@ -74,7 +77,7 @@ def _with_prompts(
 
 # %% ../nbs/07_backbone.ipynb #6419e75c
 def _read_by_keys(
-    attn: Attention,
+    attn: "Attention",
     weights: _Projections,
     queries: torch.Tensor,         # (b, h, q, d/h)
     tokens: torch.Tensor,          # normalised, (b, n, d)
@@ -96,7 +99,7 @@ def _read_by_keys(
 
 # %% ../nbs/07_backbone.ipynb #9f27d158
 def _read_by_few(
-    attn: Attention,
+    attn: "Attention",
     weights: _Projections,
     queries: torch.Tensor,  # (b, h, q, d/h)
     read: torch.Tensor,     # normalised prompts and tokens, (b, p + n, d)
@@ -113,7 +116,7 @@ def _read_by_few(
 
 # %% ../nbs/07_backbone.ipynb #71fd3c9b
 def attend(
-    block: Block,                          # LayerScale, qk-norm and scaled norms included
+    block: "Block",                        # LayerScale, qk-norm and scaled norms included
     x: torch.Tensor,                       # tokens, (b, n, d)
     prompts: torch.Tensor | None = None,   # (p, d) shared, or (g, p, d) grouped
     index: torch.Tensor | None = None,     # group of each image, (b,); None means image i has group i
@@ -142,6 +145,8 @@ class BackboneError(ValueError):
 
 def check_vit(vit: nn.Module) -> None:
     "Raises `BackboneError` unless `vit` is a timm `VisionTransformer`."
+    import timm
+    from timm.models.vision_transformer import VisionTransformer
     if isinstance(vit, VisionTransformer): return
     examples = ", ".join(timm.list_models("vit_*16_224")[:4])
     message = (f"{type(vit).__name__} is no timm VisionTransformer: prompts need its blocks. "
@@ -153,8 +158,8 @@ class PooledViT(nn.Module):
     "A timm vision transformer, frozen: the tokens that enter its blocks, and what is read behind them."
     def __init__(
         self,
-        vit: VisionTransformer,  # or a `VisionTransformerDistilled`
-        pool: str = "token",     # `token`: class token(s); `avg`: mean of the patch tokens
+        vit: "VisionTransformer",  # or a `VisionTransformerDistilled`
+        pool: str = "token",       # `token`: class token(s); `avg`: mean of the patch tokens
     ):
         super().__init__()
         check_vit(vit)
@@ -201,7 +206,7 @@ class Backbone(PooledViT):
     "A timm vision transformer to which prompts can be given block by block. Raises `BackboneError`."
     def __init__(
         self,
-        vit: VisionTransformer,       # or a `VisionTransformerDistilled`
+        vit: "VisionTransformer",     # or a `VisionTransformerDistilled`
         pool: str = "token",          # `token`: class token(s); `avg`: mean of the patch tokens
         checkpointing: bool = False,  # recompute each block in the backward pass
     ):

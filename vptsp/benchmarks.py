@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 
 from .data import RetrievalData
-from .files import DataError, bundled_folder, checked_file, printable
+from .files import DataError, printable
 from .images import ImageSet, Sheet
+from .kept import bundled_folder, checked_file, described
 from .lists import Entry, entry_of, numbered_lines, without_repeats
 from .readers import class_folders, first_folder
 from .registry import Registry
@@ -73,7 +74,7 @@ def load_emoji(
     if not (folder/"emoji.json").is_file():
         message = f"there is no emoji.json in {str(folder)!r}; leave the root out for the bundled emoji."
         raise DataError(message)
-    about = json.loads((folder/"emoji.json").read_text(encoding="utf-8"))
+    about = described(folder)
     sheet = Sheet(checked_file(folder/"emoji.webp"), about["side"])
     with open(checked_file(folder/"emoji.csv"), newline="", encoding="utf-8") as f: rows = list(csv.DictReader(f))
     train, query = (_emoji_set([r for r in rows if r["split"] == split], sheet) for split in ("train", "test"))

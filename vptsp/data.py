@@ -12,8 +12,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,10 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
-from torchvision import transforms as T
 from tqdm.auto import tqdm
 
+from .decoded import Decoded, check_sealed, made_once, pixel_digest
 from .files import DataError, moved, printable
 from .identity import copied_images, is_file, pixel_hash, repeated_images, sets_hash, shared_images, twin_names
 from .images import ImageSet
@@ -161,7 +158,7 @@ class RetrievalData:
         progress: str | None = "decoding",    # text of a progress bar, None for none
     ) -> "RetrievalData":
         """The same data, decoded and resized once. Raises `DataError` for an image that is broken or changes meanwhile,
-        or a disk without room."""
+        for a damaged cache, or a disk without room; `StorageError` for a place that cannot be written."""
         return _cached(self, Path(folder), side, progress)
 
 # %% ../nbs/03_data.ipynb #8713c229
@@ -194,22 +191,6 @@ def _with_sets(data: RetrievalData, sets: dict[str, ImageSet]) -> RetrievalData:
     return RetrievalData(data.name, **sets, sha256=data._given, closed_set=data.closed_set,
                          passed_over=data.passed_over)  # type: ignore
 
-# %% ../nbs/03_data.ipynb #06d8e189
-class _Decoded:
-    "Images as raw pixels in one file."
-    by_processes = True  # each has its own view of the file
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.places = np.load(folder/"places.npy", allow_pickle=False)  # (n, 3): offset, height, width
-        empty = not len(self.places)
-        self.pixels = np.zeros(0, np.uint8) if empty else np.memmap(folder/"pixels", np.uint8, "r")
-
-    def __reduce__(self): return _Decoded, (self.folder,)  # a worker process opens the file itself
-
-    def tile(self, i: int) -> Image.Image:
-        start, h, w = self.places[i]
-        return Image.fromarray(np.array(self.pixels[start:start + 3*h*w]).reshape(h, w, 3))
-
 # %% ../nbs/03_data.ipynb #2b7ca456
 def _check_room(folder: Path, needed: float, free: int) -> None:
     if needed <= free: return
@@ -218,27 +199,32 @@ def _check_room(folder: Path, needed: float, free: int) -> None:
     raise DataError(message)
 
 def _decode(images: ImageSet, folder: Path, side: int, progress: str | None) -> None:
-    "Write the pixels of the images one after another, where each begins, and the hashes of those that are no files."
-    resize = T.Resize(side)
+    "Write the pixels of the images one after another, where each begins, their hashes, and those of what is no file."
+    from torchvision.transforms import Resize
+    resize = Resize(side)
     files = all(is_file(images, i) for i in range(len(images)))
-    def shrunk(i: int) -> tuple[np.ndarray, bytes]:
+    def shrunk(i: int) -> tuple[np.ndarray, bytes, bytes]:
         image = images.open(i)
-        digest = b"" if is_file(images, i) else pixel_hash(image)
-        return np.asarray(resize(image) if min(image.size) > side else image), digest
+        content = b"" if is_file(images, i) else pixel_hash(image)
+        pixels = np.asarray(resize(image) if min(image.size) > side else image)
+        return pixels, pixel_digest(pixels), content
 
     folder.mkdir()
-    free, places, hashes, start = shutil.disk_usage(folder).free, [], {}, 0
+    free, places, digests, hashes, start = shutil.disk_usage(folder).free, [], [], {}, 0
     firsts = tqdm(range(0, len(images), 256), desc=progress, leave=False, disable=progress is None)
     with open(folder/"pixels", "wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         each = pool.map if files else map
         for first in firsts:
-            for i, (pixels, digest) in enumerate(each(shrunk, range(first, min(first + 256, len(images)))), first):
+            some = each(shrunk, range(first, min(first + 256, len(images))))
+            for i, (pixels, digest, content) in enumerate(some, first):
                 file.write(pixels.tobytes())
                 places.append((start, *pixels.shape[:2]))
+                digests.append(np.frombuffer(digest, np.uint8))
                 start += pixels.nbytes
-                if digest: hashes[i] = digest
-            _check_room(folder.parent.parent, start/len(places)*len(images), free)
+                if content: hashes[i] = content
+            _check_room(folder.parents[2], start/len(places)*len(images), free)
     np.save(folder/"places.npy", np.array(places, dtype=np.int64).reshape(-1, 3))
+    np.save(folder/"digests.npy", np.array(digests, dtype=np.uint8).reshape(-1, 32))
     (folder/"hashes.json").write_text(json.dumps({i: digest.hex() for i, digest in hashes.items()}))
 
 # %% ../nbs/03_data.ipynb #006267e4
@@ -250,26 +236,9 @@ def _content_when_decoded(data: RetrievalData, part: Path) -> str:
         known[name] = {int(i): bytes.fromhex(digest) for i, digest in hashes.items()}
     return sets_hash(data.sets, known)
 
-def _write_cache(data: RetrievalData, place: Path, side: int, content: str, progress: str | None) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    _remove_old_parts(place)
-    part = Path(tempfile.mkdtemp(prefix=f"{place.name}.", suffix=".part", dir=place.parent))
-    try:
-        for name, images in data.sets.items(): _decode(images, part/name, side, progress)
-        if _content_when_decoded(data, part) != content: raise _changed(data)
-        if not place.is_dir(): part.replace(place)
-    except OSError as e:
-        if not place.is_dir():   # another process was not faster either
-            message = f"the decoded images cannot be written in {str(place.parent)!r} ({e.strerror or e})."
-            raise DataError(message) from None
-    finally:                     # after an interrupt too
-        shutil.rmtree(part, ignore_errors=True)
-
-def _remove_old_parts(place: Path) -> None:
-    "What processes left that were killed while they wrote."
-    for part in place.parent.glob(f"{place.name}.*part"):
-        newest = max((p.stat().st_mtime for p in (part, *part.rglob("*"))), default=0)
-        if time.time() - newest > 86_400: shutil.rmtree(part, ignore_errors=True)
+def _write_cache(data: RetrievalData, part: Path, side: int, content: str, progress: str | None) -> None:
+    for name, images in data.sets.items(): _decode(images, part/name, side, progress)
+    if _content_when_decoded(data, part) != content: raise _changed(data)
 
 # %% ../nbs/03_data.ipynb #570fe5ab
 def _changed(data: RetrievalData) -> DataError:
@@ -280,18 +249,15 @@ def _cached(data: RetrievalData, folder: Path, side: int, progress: str | None) 
     content = sets_hash(data.sets)
     if data._computed not in ("", content): raise _changed(data)
     data._computed = content
-    how = ascii([content, *((images.full_scale, images.srgb) for images in data.sets.values())])
+    how = ascii(["hashed", content, *((images.full_scale, images.srgb) for images in data.sets.values())])
     name = re.sub("[^A-Za-z0-9_-]", "_", data.name)[:80]
     place = folder/f"{name}-{side}-{hashlib.sha256(how.encode()).hexdigest()[:16]}"
-    if not place.is_dir(): _write_cache(data, place, side, content, progress)
+    made_once(place, lambda part: _write_cache(data, part, side, content, progress))
+    check_sealed(place)
     def decoded(part: str, images: ImageSet) -> ImageSet:
         about = {**images.about, "source": [str(source) for source in images.sources]}
-        return ImageSet(range(len(images)), images.labels, images.classes, _Decoded(place/part), about)
-    try:
-        sets = {part: decoded(part, images) for part, images in data.sets.items()}
-    except (OSError, ValueError, EOFError) as e:
-        message = f"the decoded images in {str(place)!r} are damaged ({e}): remove this folder, and they are made anew."
-        raise DataError(message) from None
+        return ImageSet(range(len(images)), images.labels, images.classes, Decoded(place/part), about)
+    sets = {part: decoded(part, images) for part, images in data.sets.items()}
     return RetrievalData(data.name, **sets, sha256=data._given or content, closed_set=data.closed_set,
                          passed_over=data.passed_over)
 

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,24 +63,30 @@ def index_path() -> Path:
     "Where hashes of files are kept."
     return xdg_cache_home()/"vptsp"/"hashes.sqlite"
 
-def _connected() -> sqlite3.Connection:
+@contextmanager
+def _index() -> Iterator[sqlite3.Connection]:
+    "The index, open. One that is damaged is removed, so that another can be begun."
     path = index_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     index = sqlite3.connect(path, timeout=10)
     columns = "path BLOB PRIMARY KEY, stamp BLOB, sha256 BLOB"
     try:
-        index.execute(f"CREATE TABLE IF NOT EXISTS hashes ({columns}) WITHOUT ROWID")
-    except sqlite3.Error as e:
-        index.close()
-        damaged = not isinstance(e, sqlite3.OperationalError)
-        if damaged: path.unlink(missing_ok=True)
+        with closing(index), index:
+            index.execute(f"CREATE TABLE IF NOT EXISTS hashes ({columns}) WITHOUT ROWID")
+            yield index
+    except sqlite3.DatabaseError as e:
+        if type(e) is sqlite3.DatabaseError: path.unlink(missing_ok=True)   # malformed, or none at all
         raise
-    return index
+
+def _seal(path: bytes, stamp: bytes | None, sha256: object) -> bytes | None:
+    "A stamp that goes with one path and hash; None where the row was damaged."
+    if stamp is None or not isinstance(sha256, bytes): return None
+    return stamp + hashlib.sha256(b"|".join((path, stamp, sha256))).digest()[:8]
 
 def _known(paths: Sequence[bytes]) -> dict[bytes, tuple[bytes, bytes]]:
-    "Path -> stamp and hash, of those in the index."
+    "Path -> sealed stamp and hash, of those in the index."
     found = {}
-    with suppress(sqlite3.Error, OSError), closing(_connected()) as index:
+    with suppress(sqlite3.Error, OSError), _index() as index:
         for path in paths:
             row = index.execute("SELECT stamp, sha256 FROM hashes WHERE path = ?", (path,)).fetchone()
             if row: found[path] = row
@@ -88,8 +94,9 @@ def _known(paths: Sequence[bytes]) -> dict[bytes, tuple[bytes, bytes]]:
 
 def _keep(rows: Iterable[tuple[bytes, bytes, bytes]]) -> None:
     "Enter path, stamp and hash of files."
-    with suppress(sqlite3.Error, OSError), closing(_connected()) as index, index:
-        index.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", rows)
+    sealed = [(path, _seal(path, stamp, sha256), sha256) for path, stamp, sha256 in rows]
+    with suppress(sqlite3.Error, OSError), _index() as index:
+        index.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", sealed)
 
 # %% ../nbs/02c_identity.ipynb #508a4a1e
 def file_hashes(
@@ -98,7 +105,8 @@ def file_hashes(
     "Hashes of the contents of files, read anew where a file was written to. Raises `DataError` for an unreadable one."
     absolute = [os.fsencode(os.path.abspath(path)) for path in paths]
     known = _known(list(dict.fromkeys(absolute)))
-    hashes = {path: sha256 for path, (stamp, sha256) in known.items() if _stamp_of(path) == stamp}
+    hashes = {path: sha256 for path, (stamp, sha256) in known.items()
+              if stamp is not None and _seal(path, _stamp_of(path), sha256) == stamp}
     todo = [path for path in dict.fromkeys(absolute) if path not in hashes]
     for part in _parts(todo, 1024):   # so that what is done is kept if the rest is broken off
         with ThreadPoolExecutor(os.cpu_count()) as pool: read = dict(zip(part, pool.map(_read_hash, part)))

@@ -15,15 +15,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import timm
 import torch
-from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
 from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
-from torchvision import transforms as T
 
 from vptsp.broken_images import (
     Broken,
@@ -41,6 +38,9 @@ from .identity import can_be_read_apart
 from .images import ImageSet
 from .labels import number_labels
 
+if TYPE_CHECKING:  # seconds to import: what builds a transform imports it
+    from torchvision.transforms import Compose
+
 # %% ../nbs/06_loaders.ipynb #dc6706bb
 _unknown = dict(interpolation="bilinear", crop_pct=.875, crop_mode="center")    # of weights that say nothing
 
@@ -49,6 +49,7 @@ def _asked(cfg: Config, vit: Any) -> dict[str, Any]:
     if vit is not None: found = getattr(vit, "pretrained_cfg", None)
     elif cfg.backbone == "bundled": found = dict(interpolation="bilinear", crop_pct=1.)
     else:
+        import timm
         try: found = timm.get_pretrained_cfg(cfg.backbone, allow_unregistered=False)
         except RuntimeError: found = None                     # no such name: that is said where the model is made
     if not isinstance(found, Mapping): found = found.to_dict() if hasattr(found, "to_dict") else {}
@@ -70,8 +71,9 @@ def train_transform(
     cfg: Config,
     mean: Sequence[float],  # of the three channels, as the backbone expects
     std: Sequence[float],
-) -> T.Compose:             # PIL image -> (3, s, s)
+) -> "Compose":             # PIL image -> (3, s, s)
     "Random resized crop and flip."
+    from torchvision import transforms as T
     how = T.InterpolationMode(as_weights_ask(cfg).interpolation)
     crop = T.RandomResizedCrop(cfg.image_size, scale=(cfg.crop_min, 1.), interpolation=how)
     return T.Compose([crop, T.RandomHorizontalFlip(cfg.flip), T.ToTensor(), T.Normalize(mean, std)])
@@ -80,14 +82,17 @@ def eval_transform(
     cfg: Config,
     mean: Sequence[float],  # of the three channels, as the backbone expects
     std: Sequence[float],
-) -> T.Compose:             # PIL image -> (3, s, s)
+) -> "Compose":             # PIL image -> (3, s, s)
     "To `resize`, then the middle `image_size`; what the settings leave to the weights by the backbone's name."
+    from torchvision import transforms as T
     return T.Compose([*_middle(as_weights_ask(cfg), mean), T.ToTensor(), T.Normalize(mean, std)])
 
 def _middle(cfg: Config, mean: Sequence[float]) -> list[Callable]:
     "Resize and crop as timm's evaluation does."
+    from torchvision import transforms as T
     how = T.InterpolationMode(cfg.interpolation)
     if cfg.crop == "border":
+        from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
         resize = ResizeKeepRatio((cfg.resize, cfg.resize), longest=1., interpolation=cfg.interpolation)
         return [resize, CenterCropOrPad(cfg.image_size, fill=tuple(round(255*m) for m in mean))]
     side = (cfg.resize, cfg.resize) if cfg.crop == "squash" else cfg.resize
@@ -200,8 +205,9 @@ _log = logging.getLogger("vptsp")
 
 class _Loader(DataLoader):
     "Bytes from the workers; ToTensor and Normalize here, an image at a time."
-    def __init__(self, images: Any, transform: T.Compose, mean: Sequence[float], std: Sequence[float],
+    def __init__(self, images: Any, transform: "Compose", mean: Sequence[float], std: Sequence[float],
                  skips: str = "", **options):
+        from torchvision import transforms as T
         self.mean, self.std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
         self.skips = skips                                              # what `CheckedImages` does with broken ones
         self.skipped, self.restarts = [], []                            # broken images; ends of processes

@@ -73,9 +73,8 @@ def one_writer(
     made = [] if beside else [p for p in (folder, *folder.parents) if not p.exists()]
     end = time.monotonic() + wait
     with _told(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            with _guarded(file.parent): at = _taken(file)
+            at = _tried(file)
             if isinstance(at, int): break
             if time.monotonic() >= end: raise _locked(folder, what, at)
             time.sleep(.05)
@@ -90,6 +89,13 @@ def one_writer(
             os.close(at)
             with suppress(OSError):
                 for empty in made: empty.rmdir()
+
+def _tried(file: Path) -> int | str:
+    "As `_taken`, also where the writer before removes its empty folder in this moment."
+    for _ in range(100):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError), _guarded(file.parent): return _taken(file)
+    return _taken(file)
 
 def _folders_in(folder: Path) -> list[Path]:
     with suppress(OSError): return [Path(at) for at in os.scandir(folder) if at.is_dir(follow_symlinks=False)]

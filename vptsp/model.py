@@ -20,7 +20,7 @@ from . import __version__
 from .backbone import Backbone, BackboneError
 from .cards import card_table, card_text
 from .config import Config, accumulators
-from .files import DataError, make_folder, moved, printable, replacing, write_json, write_text
+from .files import DataError, make_folder, moved, replacing, write_json, write_text
 from .fingerprints import fingerprint_of, old_fingerprint_of
 from .heads import Head, NoHead
 from .limits import about_model, check_model, named_in

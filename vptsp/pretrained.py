@@ -13,13 +13,9 @@ import warnings
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import timm
 import torch
-from timm.layers import HybridEmbed
-from timm.models.vision_transformer import VisionTransformer
-from timm.models.vision_transformer_hybrid import ConvStem
 from torch import nn
 
 from .backbone import BackboneError, check_vit
@@ -28,11 +24,17 @@ from .tensors import misfits
 from .weights_files import _called, _one_line, read_weights, weights_file
 from .weights_names import Found, backbones, in_words, looks_like, parted, rank, timm_names
 
+if TYPE_CHECKING:  # seconds to import: what makes a backbone imports it
+    from timm.models.vision_transformer import VisionTransformer
+
 # %% ../nbs/07d_pretrained.ipynb #e5b02eee
 def bundled_vit(
     **kwargs,  # for `VisionTransformer`
-) -> VisionTransformer:
+) -> "VisionTransformer":
     "The bundled architecture, untrained: 64 px, a convolutional stem to 4 x 4 tokens, width 128, 6 blocks, 4 heads."
+    from timm.layers import HybridEmbed
+    from timm.models.vision_transformer import VisionTransformer
+    from timm.models.vision_transformer_hybrid import ConvStem
     stem = ConvStem(depth=3, channels=(64, 128, 128), kernel_size=(4, 3, 3), stride=(4, 2, 2), padding=(0, 1, 1),
                     act_layer=nn.GELU)
     embed = partial(HybridEmbed, backbone=stem, proj=False)
@@ -44,7 +46,7 @@ def bundled_vit(
 
 # %% ../nbs/07d_pretrained.ipynb #cf8e10bd
 def load_weights(
-    vit: VisionTransformer,
+    vit: "VisionTransformer",
     path: str | Path,  # of a file, whatever its suffix; PATH#NAME takes what stands under NAME in it
 ) -> None:
     "Read tensors from a file. Raises `BackboneError` naming what does not fit; `vit` is then untouched."
@@ -72,7 +74,7 @@ def _file_and_name(path: str | Path) -> tuple[str | Path, str | None]:
     return place, name
 
 # %% ../nbs/07d_pretrained.ipynb #25ea26bc
-def _of_jax(file: Path, vit: VisionTransformer) -> Found:
+def _of_jax(file: Path, vit: "VisionTransformer") -> Found:
     "The format of the ViT's authors, which timm reads into a model."
     filled = copy.deepcopy(vit)
     try:
@@ -98,7 +100,7 @@ def _named(found: list[Found], name: str, file: Path) -> list[Found]:
 def _same(a: Found, b: Found, names: Iterable[str]) -> bool:
     return all(n in a.tensors and n in b.tensors and torch.equal(a.tensors[n], b.tensors[n]) for n in names)
 
-def _say_which(file: Path, found: list[Found], vit: VisionTransformer) -> None:
+def _say_which(file: Path, found: list[Found], vit: "VisionTransformer") -> None:
     "Several sets of weights that fit are not one. Raises `BackboneError` where none of them is the obvious one."
     own = vit.state_dict()
     fitting = [f for f in found if not misfits(parted(f.tensors, own)[0], own)]
@@ -114,7 +116,7 @@ def _say_which(file: Path, found: list[Found], vit: VisionTransformer) -> None:
     warnings.warn(message, stacklevel=3)
 
 # %% ../nbs/07d_pretrained.ipynb #221167f8
-def _check_numbers(file: Path, state: Mapping[str, torch.Tensor], vit: VisionTransformer) -> None:
+def _check_numbers(file: Path, state: Mapping[str, torch.Tensor], vit: "VisionTransformer") -> None:
     "Raises `BackboneError` for tensors of another kind, and for numbers that are none."
     for name, own in vit.state_dict().items():
         t, wrong = state[name], ""
@@ -175,7 +177,7 @@ def _say_a_tuned_model(file: Path, held: object, found: list[Found]) -> None:
                "prompts and head; Model.load(folder) takes all of it.")
     warnings.warn(message, stacklevel=3)
 
-def _say_the_rest(file: Path, found: list[Found], unused: list[str], vit: VisionTransformer) -> None:
+def _say_the_rest(file: Path, found: list[Found], unused: list[str], vit: "VisionTransformer") -> None:
     "What was left out that is no head or decoder, and what no shape tells."
     if unused:
         more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
@@ -203,7 +205,7 @@ def load_vit(
     pretrained: bool = True,            # False leaves random weights
     weights: str | Path | None = None,  # file to load in place of the hub's, as for `load_weights`
     image_size: int | None = None,      # side in pixels, if not the model's own
-) -> VisionTransformer:
+) -> "VisionTransformer":
     "A backbone with its weights. Raises `BackboneError` for an unknown name, a wrong file, a hub out of reach."
     if name == "bundled":
         if image_size not in (None, 64):
@@ -240,6 +242,7 @@ def _from_timm(
     pretrained: bool,
     image_size: int | None,
 ) -> Any:  # a VisionTransformer
+    import timm
     try:
         about = timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError:                                                       # no such tag

@@ -9,6 +9,7 @@ __all__ = ['taper', 'SharedPrompts', 'ClassPrompts', 'ClassPromptBank']
 import torch
 from fastcore.basics import patch
 from torch import nn
+from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing a compiler that nobody asked for
 
 # %% ../nbs/08_prompts.ipynb #743d2228
 def taper(
@@ -135,7 +136,7 @@ class ClassPromptBank(nn.Module):
 
 # %% ../nbs/08_prompts.ipynb #ea9ff952
 @patch
-@torch.compiler.disable          # compiled, a backward pass would read the rows of the next step
+@_disable_dynamo  # compiled, a backward pass would read the rows of the next step
 def withdraw(
     self: ClassPromptBank,
     classes: torch.Tensor,  # distinct, (g,)

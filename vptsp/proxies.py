@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing a compiler that nobody asked for
 
 from .config import Config, accumulators
 
@@ -229,7 +230,7 @@ class SemanticProxies(nn.Module):
         self.bias[present] = self.memory[present]
 
 # %% ../nbs/09_proxies.ipynb #0a8fef7b
-@torch.compiler.disable
+@_disable_dynamo
 def _copied(memory: torch.Tensor) -> torch.Tensor: return memory.clone()
 
 def _apart(memory: torch.Tensor) -> torch.Tensor:

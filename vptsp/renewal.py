@@ -6,18 +6,16 @@
 __all__ = ['PART', 'Changes', 'Known', 'Found', 'look_at', 'compare', 'Part', 'kept_parts', 'keep_part', 'embed_new']
 
 # %% ../nbs/16e_renewal.ipynb #14c9006e
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from .files import printable, replacing
 from .marks import Mark, mark_of
+from .tensors import read_tensors, write_tensors
 
 # %% ../nbs/16e_renewal.ipynb #a1f96e14
 @dataclass
@@ -113,10 +111,10 @@ def kept_parts(
     kept = Part({}, {})
     for file in sorted(folder.glob("part-*.safetensors")) if folder else ():
         try:
-            with safe_open(file, "pt") as f:
-                about, E = json.loads(f.metadata()["part"]), f.get_tensor("embeddings")
+            about, tensors = read_tensors(file)
+            E = tensors["embeddings"]
             if about["fingerprint"] != fingerprint or len(E) != len(about["contents"]): continue
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError): continue
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError): continue
         kept.rows.update(zip(about["contents"], E))
         kept.broken.update(about["broken"])
     return kept
@@ -128,11 +126,12 @@ def keep_part(
     width: int,       # of an embedding
 ) -> None:
     "Write a part in one move."
-    number = len(list(folder.glob("part-*.safetensors")))
+    taken = [int(file.stem[5:]) for file in folder.glob("part-*.safetensors") if file.stem[5:].isdigit()]
+    number = max(taken, default=-1) + 1
     E = torch.stack([*part.rows.values()]) if part.rows else torch.empty(0, width)
     about = {"fingerprint": fingerprint, "contents": list(part.rows), "broken": part.broken}
     with replacing(folder/f"part-{number:06}.safetensors") as file:
-        save_file({"embeddings": E.contiguous()}, file, {"part": json.dumps(about)})
+        write_tensors(file, {"embeddings": E}, about)
 
 # %% ../nbs/16e_renewal.ipynb #9ef39c5a
 PART = 2048   # images that are embedded before they are kept
@@ -144,7 +143,7 @@ def embed_new(
     fingerprint: str,       # of the model
     size: int = PART,       # images a part
 ) -> tuple[Part, int]:      # all of them, and how many were embedded now
-    "Embeddings of images by content, taken up where an earlier run stopped."
+    "Embeddings by content, taken up where an earlier run stopped. The last part is not kept: the gallery follows."
     out = kept_parts(folder, fingerprint)
     left = [f for f in new if f.mark.sha256 not in out.rows and f.mark.sha256 not in out.broken]
     for first in range(0, len(left), size):
@@ -153,7 +152,7 @@ def embed_new(
         readable = [f for i, f in enumerate(some) if i not in broken]
         part = Part({f.mark.sha256: row for f, row in zip(readable, E) if _still(f)},
                     {some[i].mark.sha256: sentence for i, sentence in broken.items()})
-        if folder: keep_part(folder, part, fingerprint, E.shape[1])
+        if folder and first + size < len(left): keep_part(folder, part, fingerprint, E.shape[1])
         out.rows.update(part.rows)
         out.broken.update(part.broken)
     return out, len(left)

@@ -8,8 +8,6 @@ __all__ = ['fingerprint', 'Gallery', 'Hits', 'GalleryError', 'Query', 'Source', 
 # %% ../nbs/17_retrieval.ipynb #88dc1130
 import copy
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -19,8 +17,9 @@ from PIL import Image
 
 from .data import ImageSet
 from .embedding import embed_readable
-from .files import printable, write_text
-from .gallery_files import GalleryError, Stored, model_card, one_writer, read_stored, replace_folder, write_stored
+from .files import printable
+from .gallery_files import GalleryError, Stored, check_rows, read_stored
+from .gallery_folders import gallery_writer, same_save, save_gallery, stored_model
 from .hits import Hits
 from .listing import Ledger, warn_of
 from .marks import Mark
@@ -115,15 +114,10 @@ class Gallery:
         self,
         folder: str | Path,   # to write; an older gallery there is replaced, files that are not its own stay
     ) -> Path:                # the same, absolute
-        "Write gallery and model. Raises `GalleryError` if another thing is in the way."
+        "Write gallery and model. Raises `GalleryError` if another thing is in the way, `StorageError` without room."
         folder = real_folder(folder)
         refuse_other_folder(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-            new, old = Path(beside)/"new", Path(beside)/"old"
-            name = _write_gallery(self, new)
-            replace_folder(folder, new, old)
-        self._folder, self.id = folder, name
+        with gallery_writer(folder, wait=60.) as work: save_gallery(self, folder, work)
         return folder
 
     @classmethod
@@ -137,7 +131,7 @@ class Gallery:
         "A saved gallery. Raises `FileNotFoundError`, or `GalleryError` if it is damaged or not of this model."
         folder = real_folder(folder)
         stored = read_stored(folder)
-        images, place = stored_images(stored, folder, root)
+        images, place = stored_images(stored, root)
         known, skipped = stored.fingerprint, stored.skipped
         gallery = cls(stored.embeddings, images, place, skipped, known, None, folder, weights, stored)
         if model is not None: gallery._held[:] = _checked_model(gallery, model), model.state_now()
@@ -179,15 +173,27 @@ def _built(
                     exclude=patterns, passed_over=ledger)
     gallery = cls(stored.embeddings, ImageSet([], [], [""]), root, {}, model.fingerprint(), model, None, None, stored)
     names = names_of(images, root)
-    if root is None:
-        E, broken = embed_readable(model, images, *how)
-        _take(gallery, images, names, dict(zip([i for i in range(len(images)) if i not in broken], E)), {}, broken)
-    elif out is None: _take_files(gallery, images, names, how, None, False)
+    if out is None: _take_all(gallery, images, names, how, None)
     else:
-        with one_writer(real_folder(out)) as work: _take_files(gallery, images, names, how, work, False)
+        with gallery_writer(real_folder(out)) as work:
+            _take_all(gallery, images, names, how, work)
+            save_gallery(gallery, real_folder(out), work)
     if root is not None: warn_of(ledger, root, stacklevel=3)
-    if out is not None: gallery.save(out)
     return gallery
+
+def _take_all(gallery: Gallery, images: ImageSet, names: list[str], how: _How, work: Path | None) -> None:
+    if gallery.root is not None:
+        _take_files(gallery, images, names, how, work, False)
+        return
+    E, broken = _embed(gallery, images, how)
+    _take(gallery, images, names, dict(zip([i for i in range(len(images)) if i not in broken], E)), {}, broken)
+
+def _embed(gallery: Gallery, images: Any, how: _How) -> tuple[torch.Tensor, dict[int, str]]:
+    "What can be read, by a model that makes embeddings of it."
+    model = gallery.unchanged_model()
+    E, broken = embed_readable(model, images, *how)
+    check_rows(E, model)
+    return E, broken
 
 def _take(
     gallery: Gallery, images: ImageSet, names: list[str], rows: dict[int, torch.Tensor], marks: dict[int, Mark],
@@ -199,10 +205,6 @@ def _take(
         raise GalleryError(message)
     kept = [i for i in range(len(images)) if i in rows]
     E, images = torch.stack([rows[i] for i in kept]), images.subset(kept)
-    if wrong := int((~torch.isfinite(E).all(1)).sum()):
-        message = (f"the model makes NaN or infinite embeddings of {wrong:,} of {len(E):,} images: "
-                   "its training failed, or its precision is too low for it.")
-        raise GalleryError(message)
     gallery.__dict__.update(embeddings=E, images=images, names=[names[i] for i in kept], labels=labels_of(images),
                             marks=[marks.get(i) for i in kept],
                             skipped={names[i]: sentence for i, sentence in sorted(broken.items())})
@@ -217,8 +219,7 @@ def _take_files(
     changes = compare(known, found)
     content = {mark.sha256: row for mark, row in zip(gallery.marks, gallery.embeddings) if mark and mark.sha256}
     new = [f for f in {f.mark.sha256: f for f in reversed(found)}.values() if f.mark.sha256 not in content][::-1]
-    part, changes.embedded = embed_new(new, lambda paths: embed_readable(gallery.unchanged_model(), paths, *how), work,
-                                       gallery.fingerprint)
+    part, changes.embedded = embed_new(new, lambda paths: _embed(gallery, paths, how), work, gallery.fingerprint)
     content |= part.rows
     rows, marks, broken, of_name = {}, {}, {}, {f.name: f for f in found}
     for i, name in enumerate(names):
@@ -267,25 +268,13 @@ def _other_model(gallery: Gallery, other: str) -> GalleryError:
 def _own_model(gallery: Gallery) -> Model:
     "The model in the gallery's folder, if it is still the one that the gallery was made by."
     assert gallery._folder is not None
-    model = Model.load(gallery._folder/"model", weights=gallery._weights)
+    try: model = stored_model(gallery._folder, gallery._weights)
+    except (OSError, ValueError):
+        same_save(gallery)
+        raise
     if _is_of(gallery, model): return model
-    if read_stored(gallery._folder).id != gallery.id:
-        message = (f"{printable(gallery._folder)!r} was saved anew with another model since this gallery was loaded: "
-                   "load it again.")
-        raise GalleryError(message)
+    same_save(gallery, " with another model")
     raise _other_model(gallery, model.fingerprint())
-
-# %% ../nbs/17_retrieval.ipynb #4efc3cdb
-def _write_gallery(gallery: Gallery, new: Path) -> str:
-    "All files of a gallery, into a new folder; the id of the save."
-    stored = Stored(gallery.embeddings, gallery.names, gallery.labels, gallery.marks,
-                    None if gallery.root is None else str(gallery.root), gallery.fingerprint, gallery.skipped,
-                    gallery.walked, gallery.exclude, gallery.passed_over)
-    name = write_stored(stored, new)
-    if gallery._model is not None: gallery.unchanged_model().for_embedding().save(new/"model")
-    elif gallery._folder is not None: shutil.copytree(gallery._folder/"model", new/"model")
-    write_text(new/"model"/"README.md", model_card(stored))
-    return name
 
 # %% ../nbs/17_retrieval.ipynb #545a9b52
 def _updated(gallery: Gallery, source: Source | None, how: _How, thorough: bool) -> Changes:
@@ -297,12 +286,10 @@ def _updated(gallery: Gallery, source: Source | None, how: _How, thorough: bool)
     images, names = _now_there(new, source)
     if gallery._folder is None: changes = _take_files(new, images, names, how, None, thorough)
     else:
-        with one_writer(gallery._folder) as work:
-            if read_stored(gallery._folder).id != gallery.id:
-                message = f"{printable(gallery._folder)!r} was saved anew since this gallery was loaded: load it again."
-                raise GalleryError(message)
+        with gallery_writer(gallery._folder) as work:
+            same_save(gallery)
             changes = _take_files(new, images, names, how, work, thorough)
-            new.save(gallery._folder)
+            save_gallery(new, gallery._folder, work)
     gallery.__dict__.update(new.__dict__)
     return changes
 

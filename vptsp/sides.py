@@ -40,9 +40,10 @@ def _bare(name: str) -> str:
 
 def _spellings(*said: Mapping[str, str]) -> dict[str, str]:
     "The role of each word, also of `trainset` and `imagestrain`."
-    roles = {word: role for words in said for role, line in words.items() for word in line.split()}
-    glued = {glue: role for word, role in roles.items() for more in empty_words for glue in (word + more, more + word)}
-    return {_bare(word): role for word, role in (glued | roles).items()}
+    roles = {_bare(word): role for words in said for role, line in words.items() for word in line.split()}
+    fillers = [_bare(word) for word in empty_words]
+    glued = {glue: role for word, role in roles.items() for more in fillers for glue in (word + more, more + word)}
+    return glued | roles
 
 plain, with_queries = _spellings(_said), _spellings(_said, _beside_queries)
 all_sides = _spellings(_said, _beside_queries, _if_all_are_sides)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from .data import ImageSet
 from .files import DataError, printable
-from .gallery_files import GalleryError, Stored
+from .gallery_files import GalleryError, Stored, file_of
 from .listing import Ledger, image_tree
 
 # %% ../nbs/16c_sources.ipynb #1bd317f6
@@ -95,19 +95,13 @@ class _Gone:
 
 def stored_images(
     stored: Stored,
-    folder: Path,             # that it was read from, for messages
     root: str | Path | None,  # folder of the images, if they have moved
 ) -> tuple[ImageSet, Path | None]:  # and their root
-    "The images of a gallery that was read. Raises `GalleryError` for a path that leaves its root."
+    "The images of a gallery that was read. Raises `GalleryError` for a root that is not there."
     classes = sorted(set(stored.labels or [""]))
     number = {name: i for i, name in enumerate(classes)}
     labels = [number[label] for label in stored.labels or [""]*len(stored.names)]
     if stored.root is None: return ImageSet(stored.names, labels, classes, _Gone()), None
-    for name in stored.names:
-        if os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == "..":
-            message = (f"the gallery {printable(folder)!r} names an image outside its root, {printable(name)!r}: "
-                       "it was tampered with; build it again.")
-            raise GalleryError(message)
     if root is not None and not Path(root).is_dir():
         message = f"there is no folder {printable(root)!r}: root names where the images of the gallery are now."
         raise GalleryError(message)
@@ -135,6 +129,10 @@ def refuse_other_folder(
     raise GalleryError(message)
 
 def _is_gallery(folder: Path) -> bool:
-    try: about = json.loads((folder/"gallery.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return False
-    return isinstance(about, dict) and {"images", "fingerprint"} <= about.keys()
+    "Whether a gallery is there, if only a damaged one."
+    about = file_of(folder, "gallery.json")
+    if about.is_file() and all(file_of(folder, name).is_file() for name in ("images.jsonl", "embeddings.safetensors")):
+        return True
+    try: known = json.loads(about.read_bytes())
+    except (OSError, ValueError, RecursionError): return False
+    return isinstance(known, dict) and {"images", "fingerprint"} <= known.keys()

@@ -8,7 +8,7 @@ __all__ = ['SoFar', 'checkpoint', 'keep_history', 'saved_now', 'read_metrics', '
 # %% ../nbs/15j_taking_up.ipynb #884f2a0e
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from .checkpoints import has_checkpoint, read_checkpoint, read_history, take_up,
 from .config import Config, ConfigError
 from .files import DamagedFile, printable, read_json
 from .going_on import settings_of_result, words_on_more_epochs
-from .run_card import finish_card
 from .summary import is_over
 from .tensors import misfits, read_tensors
 
@@ -31,6 +30,7 @@ class SoFar:
     steps: int = 0
     loss: torch.Tensor | float = 0.   # summed over the steps
     seconds: float = 0.
+    skipped: list[dict] = field(default_factory=list)   # images that could not be read
 
 def checkpoint(
     trainer: Any,  # a `Trainer`
@@ -38,15 +38,13 @@ def checkpoint(
     "What going on needs; then the history."
     t, scaler = trainer, trainer.accelerator.scaler
     if not t.out or t.optimizer is None or not t.world.is_main: return
-    so_far = t.so_far and {"steps": t.so_far.steps, "loss": float(t.so_far.loss), "seconds": t.so_far.seconds}
-    about = dict(settings=settings_of_result(t.cfg), epoch=t.epoch, step=t.step, so_far=so_far, warm=t.warm, unmeasured=t.unmeasured, data=t.data_is,
-                 backbone=t.backbone_is, frozen=t.frozen, history=t.history,
-                 scaler=scaler.state_dict() if scaler else None, start=t.started_from, notes=t.notes,
-                 skipped=t.loader.skipped)
+    so_far = t.so_far and {**vars(t.so_far), "loss": float(t.so_far.loss)}
+    about = dict(settings=settings_of_result(t.cfg), epoch=t.epoch, step=t.step, so_far=so_far, warm=t.warm,
+                 unmeasured=t.unmeasured, data=t.data_is, backbone=t.backbone_is, frozen=t.frozen, history=t.history,
+                 scaler=scaler.state_dict() if scaler else None, start=t.started_from, notes=t.notes)
     write_checkpoint(t.out/"checkpoint", t.model, t.optimizer, about)
     t.saved = saved_now(t.out)
     keep_history(t)
-    if t.begun: finish_card(t, t.out, "running")
 
 def keep_history(
     trainer: Any,
@@ -90,7 +88,6 @@ def resume(
     if about["scaler"] and scaler: scaler.load_state_dict(about["scaler"])
     t.so_far, t.warm, t.unmeasured = so_far and SoFar(**so_far), about.get("warm", True), about.get("unmeasured", False)
     t.notes = list(dict.fromkeys([*about.get("notes", []), *t.notes]))
-    t.loader.skipped = about.get("skipped", []) if t.world.is_main else []
     if about["longer"]: _lengthen(t)
     t.saved = t.world.from_main(lambda: saved_now(t.out))
     keep_history(t)
@@ -118,7 +115,8 @@ def _found(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
 def _is_of_another(trainer: Any, about: dict) -> bool:
     "Whether a run that made no step yet was begun with other things; it has nothing to lose."
     t = trainer
-    here = {"settings": settings_of_result(t.cfg), "data": t.data_is, "backbone": t.backbone_is, "start": t.started_from}
+    here = {"settings": settings_of_result(t.cfg), "data": t.data_is, "backbone": t.backbone_is,
+            "start": t.started_from}
     return any(about.get(name) != value for name, value in here.items())
 
 def _finished(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:

@@ -25,20 +25,22 @@ from .data import RetrievalData
 from .embedding import embed_all  # noqa: F401
 from .files import StorageError, one_writer
 from .going_on import Start, check_training_classes, put_aside, settings_in, start_and_weights
+from .limits import check_run
 from .loaders import as_weights_ask, eval_loader, train_loader
 from .losses import build_loss
 from .model import build_model
 from .optimizer import build_optimizer, parameter_groups, set_epoch_lr  # noqa: F401
 from .process import Precision, heeding, keep_memory, launched, on_its_own  # noqa: F401
-from .run_card import on_card, take_skipped
+from .run_card import finish_card, write_card
 from vptsp.runs import (
     Run,
-    definitions,
+    definitions,  # noqa: F401
     measure,
     measure_frozen,
 )
+from .sanity import words_on_figures, words_on_task
 from .steps import BadNumbers, named, training_step
-from .summary import finish, is_over, judge, summary, take_best
+from .summary import finish, is_over, judge, summary, take_best, why_over
 from .taking_up import SoFar, checkpoint, keep_history, read_metrics, resume, saved_now
 from .world import World, seed_all
 
@@ -144,7 +146,8 @@ def _fit(self: Trainer) -> Run:
                 held.callback(module.register_forward_pre_hook(self._check_stop).remove)
             try: run = self._to_the_end()
             except Stopped: run = self._as_it_stands()
-    except BaseException:
+    except BaseException as e:
+        if self.begun: self._break_off(e)
         self.begun, self.so_far = False, None          # who knows where a step was broken off
         raise
     finally: self._notify("fit_end", run)
@@ -152,17 +155,20 @@ def _fit(self: Trainer) -> Run:
 
 @patch
 def _to_the_end(self: Trainer) -> Run:
-    if not self._is_at_work() and not self._prepare(): return self._run(self.world.from_main(lambda: read_metrics(self.out)))
+    if not self._is_at_work() and not self._prepare():
+        return self._run(self.world.from_main(lambda: read_metrics(self.out)))
     self.begun = True
-    with on_card(self):
-        self._notify("fit_start")
-        while True:
-            if self.unmeasured: self._measure_epoch()
-            if self.epoch == self.cfg.epochs or is_over(self.cfg, self.history): break
-            self._train_epoch()
-        take_best(self)
-        run = self._run(summary(self))
-        self._finish(run)
+    if self.world.is_main: write_card(self, self.out)
+    self._notify("fit_start")
+    while True:
+        if self.unmeasured: self._measure_epoch()
+        if self.epoch == self.cfg.epochs or is_over(self.cfg, self.history): break
+        self._train_epoch()
+    take_best(self)
+    run = self._run(summary(self))
+    self._note(run)
+    finish_card(self, self.out)
+    self._finish(run)
     self.begun = False
     return run
 
@@ -170,7 +176,19 @@ def _to_the_end(self: Trainer) -> Run:
 def _as_it_stands(self: Trainer) -> Run:
     "Of a run that was stopped; another `Trainer` can go on from here too."
     if self.so_far and self.so_far.steps: self._checkpoint()
-    return self._run(summary(self, stopped=True))
+    metrics = summary(self, stopped=True)
+    if self.begun: finish_card(self, self.out, f"stopped {metrics['stopped']}")
+    return self._run(metrics)
+
+@patch
+def _note(self: Trainer, run: Run) -> None:
+    "What the figures say against the model, and why there are no more epochs."
+    for sentence in [*why_over(self), *words_on_figures(run.metrics)]: self.say(sentence)
+    if self.notes: run.metrics["notes"] = self.notes
+
+@patch
+def _break_off(self: Trainer, e: BaseException) -> None:
+    with contextlib.suppress(OSError): finish_card(self, self.out, f"broken off: {e or type(e).__name__}")
 
 @patch
 def _check_stop(self: Trainer, module: torch.nn.Module, *_: Any) -> None:
@@ -205,6 +223,7 @@ def _prepare(
     if cfg.epochs and any(p.requires_grad for p in model.parameters()):
         self.optimizer = self.accelerator.prepare(build_optimizer(model, cfg))
         self.loader = train_loader(self.data.train, cfg, self.mean, self.std, world.rank, world.size)
+        check_run(model, cfg, self.device, world.size)
     self.loss_of, self.steps = build_loss(cfg), len(self.loader)
     self.data_is, self.backbone_is = world.from_main(lambda: self.data.sha256), self._fingerprint()
     self._agree()
@@ -232,6 +251,7 @@ def _begin(self: Trainer) -> None:
         raise RuntimeError(message)
     self._say_other_transform()
     if not self.data.has_test: self.say(f"{self.data.name}: {_nothing_measured}")
+    for sentence in words_on_task(self.data, self.cfg): self.say(sentence)
     if self.frozen is None:
         self.frozen = measure_frozen(self.model, self.data, self.device) if self.data.has_test else {}
     if self.out and self.world.is_main:
@@ -248,7 +268,6 @@ def _warm_up(self: Trainer) -> None:
         self.model.cfg = self.start.settings_of_warm_start(self.model.cfg)
     try: self.model.warm_start(batches)
     finally: self.model.cfg = self.cfg
-    if self.loader: self.loader.take_over(batches)
     self.world.spread(self.model)
     self.warm = True
     self._checkpoint()
@@ -276,12 +295,17 @@ def _seed_step(self: Trainer, batch: int) -> None:
     "The random numbers of a batch; processes draw their own from them."
     seed_all(Random(f"{self.cfg.seed} {self.epoch} {batch}").getrandbits(62), self.device)
 
+@patch
+def _images_at_work(self: Trainer) -> list[str]:
+    "Which images of this process are in the batch at work."
+    return [str(self.data.train.sources[i]) for i in self.loader.numbers]
+
 # %% ../nbs/16_training.ipynb #a7b0534b
 @patch
 def _train_epoch(self: Trainer) -> None:
     "An epoch, or the rest of one."
     so_far, start, saved = self.so_far or SoFar(), time.perf_counter(), time.monotonic()
-    before, precision = so_far.seconds, self.accelerator
+    before, skipped, precision, self.loader.skipped = so_far.seconds, so_far.skipped, self.accelerator, []
     set_epoch_lr(self.optimizer, self.cfg, self.epoch)
     self.loader.batch_sampler.set_epoch(self.epoch, so_far.steps)
     self.model.train()
@@ -292,9 +316,10 @@ def _train_epoch(self: Trainer) -> None:
             self._seed_step(so_far.steps)
             precision.stop_flag = self.stopping
             try: loss = training_step(self.model, self.loss_of, self.optimizer, images, labels, precision)
-            except BadNumbers as e: raise named(e, self.step + 1, self.loader.names) from None
+            except BadNumbers as e: raise named(e, self.step + 1, self._images_at_work()) from None
             self.step += 1
-            so_far = SoFar(so_far.steps + 1, so_far.loss + loss, before + time.perf_counter() - start)
+            so_far = SoFar(so_far.steps + 1, so_far.loss + loss, before + time.perf_counter() - start,
+                           [*skipped, *self.loader.skipped])
             self.so_far = so_far
             self._notify("step_end", loss)
             if not precision.between_steps: continue     # more batches belong to it
@@ -311,8 +336,8 @@ def _end_epoch(self: Trainer, so_far: SoFar) -> None:
     self._refuse_diverged()
     self.world.spread(self.model)
     rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
-    self.history.append({"epoch": self.epoch + 1, "loss": float(so_far.loss)/self.steps, "seconds": so_far.seconds,
-                         "lr": rates, **take_skipped(self)})
+    line = {"epoch": self.epoch + 1, "loss": float(so_far.loss)/self.steps, "seconds": so_far.seconds, "lr": rates}
+    self.history.append(line | ({"skipped": so_far.skipped} if so_far.skipped else {}))
     self.epoch += 1
     self.so_far, self.unmeasured = None, True
     self._checkpoint()
@@ -337,7 +362,9 @@ def _refuse_diverged(self: Trainer) -> None:
     raise FloatingPointError(message)
 
 @patch
-def _checkpoint(self: Trainer) -> None: checkpoint(self)
+def _checkpoint(self: Trainer) -> None:
+    checkpoint(self)
+    if self.begun: finish_card(self, self.out, "running")
 
 @patch
 def _finish(self: Trainer, run: Run) -> None: finish(self, run)

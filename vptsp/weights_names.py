@@ -11,9 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-import timm
 import torch
-from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from .files import printable
@@ -168,6 +166,7 @@ def _fitted(vit: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch
     elif not given and before:                       # no position for the class token is a position of zeros
         position, given = torch.cat([position.new_zeros(1, before, position.shape[2]), position], 1), before
     if given == before and position.shape[1] != target.shape[1]:
+        from timm.layers import resample_abs_pos_embed
         position = resample_abs_pos_embed(position, new_size=list(grid), num_prefix_tokens=before, verbose=False)
     out["pos_embed"] = position
     return out
@@ -273,6 +272,7 @@ def timm_names(
     "Names of timm whose tensors have these names and shapes."
     _, width, patch = shape_of(tensors)
     if width not in _size_words: return []
+    import timm
     word = _size_words[width]
     names = timm.list_models([f"vit_{word}*_patch{patch}_*", f"deit*_{word}*_patch{patch}_*"])
     fitting = []
