@@ -1,4 +1,5 @@
 "Images that break, and processes that are killed, in the middle of a run."
+import multiprocessing
 import os
 import signal
 import time
@@ -8,12 +9,15 @@ import torch
 
 from vptsp.benchmarks import load_emoji
 from vptsp.broken_images import CheckedImages, WorkerError, dead_worker, is_dead_worker
-from vptsp.callbacks import interruptible
+from vptsp.callbacks import Callback, interruptible
 from vptsp.commands.words import is_mistake, one_line
 from vptsp.config import Config
+from vptsp.data import RetrievalData
 from vptsp.files import DataError
 from vptsp.images import ImageSet
 from vptsp.loaders import eval_loader, train_loader
+from vptsp.run_card import read_card
+from vptsp.training import Trainer
 
 HALF = (.5, .5, .5)
 CFG = Config.load("emoji", batch_size=8, samples_per_class=2, num_prompts=2, num_class_prompts=1)
@@ -196,6 +200,23 @@ def test_a_dead_worker_does_not_break_off_the_waiting():
     try: assert interruptible(work, lambda: asked.append(1)) == "done"
     finally: signal.signal(signal.SIGUSR1, usual)
     assert not asked
+
+def test_a_run_whose_worker_is_killed(photos, tmp_path):
+    "It ends with a sentence; the same call goes on, to the bits of a run that nothing befell."
+    class Watcher(Callback):
+        stops = True                                                        # it trains in a thread
+        def step_end(self, trainer, loss):
+            if trainer.step == 4 and kills: os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    data = RetrievalData("photos", photos, load_emoji().query.of_classes(range(3)))
+    cfg = CFG.replace(workers=2, epochs=2, eval_from=2)
+    def fit(name): return Trainer(cfg, data, tmp_path/name, callbacks=[Watcher()], frozen={}).fit()
+    kills = True
+    with pytest.raises(WorkerError, match="was killed"): fit("one")
+    kills = False
+    a, b = fit("one").model.state_dict(), fit("other").model.state_dict()
+    assert "was killed" in read_card(tmp_path/"one")["parts"][0]["end"]
+    assert all(torch.equal(a[name], b[name]) for name in a)
 
 def test_words_of_torch():
     told = dead_worker(RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "), 3)

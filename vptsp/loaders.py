@@ -252,34 +252,42 @@ class _Loader(DataLoader):
         self.said.add(about["image"])
         self.skipped.append(about)
 
+    def take_over(self, other: Any) -> None:
+        "What another loader has listed and said."
+        self.skipped += other.skipped
+        self.said |= other.said
+
     def _way_out(self) -> str:
         if not isinstance(self.batch_sampler, ClassBalancedSampler): return ""
         return " Or broken_images = 'skip': then another image of its class is taken, and this one is listed."
 
     def _received(self) -> Iterator[CheckedBatch]:
         "The batches, in order, also behind the end of a process. Raises `WorkerError`."
-        done = 0
-        with _ends_are_awaited(): batches = super().__iter__()
+        done, batches = 0, None
         while True:
-            try: batch = next(batches, None)
+            try:
+                if batches is None: batches = self._begun()
+                batch = next(batches, None)
             except RuntimeError as e:
                 if not is_dead_worker(e): raise
                 self._iterator = None                                   # the next epoch begins with new ones
                 if not self.skips or self.restarts: raise dead_worker(e, self.num_workers) from None
                 self.restarts.append({"epoch": self._epoch, "batch": done + 1})
                 _log.warning(f"{str(e).strip().splitlines()[0]}: all were started anew, which is done once in a run.")
-                with _ends_are_awaited(): batches = iter(self._rest(done))
+                batches = self._begun(done)
                 continue
             if batch is None: return
             done += 1
             yield batch
 
-    def _rest(self, done: int) -> DataLoader:
-        "What of the epoch was not received yet."
+    def _begun(self, done: int = 0) -> Iterator:
+        "The epoch, with the processes that are there; or what of it was not received yet, with new ones."
         assert self.batch_sampler is not None
-        rest = list(itertools.islice(iter(self.batch_sampler), done, None))
-        return DataLoader(self.dataset, batch_sampler=rest, num_workers=self.num_workers, collate_fn=as_it_is,
-                          worker_init_fn=_ignore_interrupts, generator=torch.Generator())
+        with _ends_are_awaited():
+            if not done: return super().__iter__()
+            rest = list(itertools.islice(iter(self.batch_sampler), done, None))
+            return iter(DataLoader(self.dataset, batch_sampler=rest, num_workers=self.num_workers, collate_fn=as_it_is,
+                                   worker_init_fn=_ignore_interrupts, generator=torch.Generator()))
 
 # %% ../nbs/06_loaders.ipynb #daf9aa13
 def train_loader(

@@ -35,7 +35,7 @@ from .memory import enough_memory
 from .model import build_model
 from .optimizer import build_optimizer, parameter_groups, set_epoch_lr  # noqa: F401
 from .process import Precision, heeding, keep_memory, launched, on_its_own  # noqa: F401
-from .run_card import finish_card, write_card
+from .run_card import finish_card, note_on_skipped, skipped_in_all, write_card
 from vptsp.runs import (
     Run,
     definitions,  # noqa: F401
@@ -187,7 +187,7 @@ def _as_it_stands(self: Trainer) -> Run:
 @patch
 def _note(self: Trainer, run: Run) -> None:
     "What the figures say against the model, and why there are no more epochs."
-    for sentence in [*why_over(self), *words_on_figures(run.metrics)]: self.say(sentence)
+    for sentence in [*why_over(self), *words_on_figures(run.metrics), *note_on_skipped(self)]: self.say(sentence)
     if self.notes: run.metrics["notes"] = self.notes
 
 @patch
@@ -273,6 +273,7 @@ def _warm_up(self: Trainer) -> None:
         self.model.cfg = self.start.settings_of_warm_start(self.model.cfg)
     try: self.model.warm_start(batches)
     finally: self.model.cfg = self.cfg
+    if batches.skipped: self.say(f"{len(batches.skipped):,} images that cannot be read are left out of the start.")
     self.world.spread(self.model)
     self.warm = True
     self._checkpoint()
@@ -300,11 +301,6 @@ def _seed_step(self: Trainer, batch: int) -> None:
     "The random numbers of a batch; processes draw their own from them."
     seed_all(Random(f"{self.cfg.seed} {self.epoch} {batch}").getrandbits(62), self.device)
 
-@patch
-def _images_at_work(self: Trainer) -> list[str]:
-    "Which images of this process are in the batch at work."
-    return [str(self.data.train.sources[i]) for i in self.loader.numbers]
-
 # %% ../nbs/16_training.ipynb #a7b0534b
 @patch
 def _train_epoch(self: Trainer) -> None:
@@ -321,7 +317,7 @@ def _train_epoch(self: Trainer) -> None:
             self._seed_step(so_far.steps)
             precision.stop_flag = self.stopping
             try: loss = training_step(self.model, self.loss_of, self.optimizer, images, labels, precision)
-            except BadNumbers as e: raise named(e, self.step + 1, self._images_at_work()) from None
+            except BadNumbers as e: raise named(e, self.step + 1, self.loader.names) from None
             self.step += 1
             so_far = SoFar(so_far.steps + 1, so_far.loss + loss, before + time.perf_counter() - start,
                            [*skipped, *self.loader.skipped])
@@ -342,7 +338,7 @@ def _end_epoch(self: Trainer, so_far: SoFar) -> None:
     self.world.spread(self.model)
     rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
     line = {"epoch": self.epoch + 1, "loss": float(so_far.loss)/self.steps, "seconds": so_far.seconds, "lr": rates}
-    self.history.append(line | ({"skipped": so_far.skipped} if so_far.skipped else {}))
+    self.history.append(line | skipped_in_all(self, so_far.skipped))
     self.epoch += 1
     self.so_far, self.unmeasured = None, True
     self._checkpoint()
