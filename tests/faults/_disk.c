@@ -72,14 +72,18 @@ static int happens(const char *kind, const char *path) {
 #define WRITES (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND)
 #define OPENS(name, at, path, flags, call) do { \
     mode_t mode = 0; \
-    if ((flags) & (O_CREAT | __O_TMPFILE)) { va_list more; va_start(more, flags); mode = va_arg(more, mode_t); va_end(more); } \
+    if ((flags) & (O_CREAT | __O_TMPFILE)) { \
+        va_list more; va_start(more, flags); mode = va_arg(more, mode_t); va_end(more); \
+    } \
     if (((flags) & WRITES) && !((flags) & O_DIRECTORY)) FAIL_AT("open", at, path); \
     return call; } while (0)
 
 int open(const char *p, int flags, ...) { OPENS(open, AT_FDCWD, p, flags, REAL(open)(p, flags, mode)); }
 int open64(const char *p, int flags, ...) { OPENS(open64, AT_FDCWD, p, flags, REAL(open64)(p, flags, mode)); }
 int openat(int at, const char *p, int flags, ...) { OPENS(openat, at, p, flags, REAL(openat)(at, p, flags, mode)); }
-int openat64(int at, const char *p, int flags, ...) { OPENS(openat64, at, p, flags, REAL(openat64)(at, p, flags, mode)); }
+int openat64(int at, const char *p, int flags, ...) {
+    OPENS(openat64, at, p, flags, REAL(openat64)(at, p, flags, mode));
+}
 int rename(const char *a, const char *b) { FAIL_AT("rename", AT_FDCWD, b); return REAL(rename)(a, b); }
 int renameat(int x, const char *a, int y, const char *b) { FAIL_AT("rename", y, b); return REAL(renameat)(x, a, y, b); }
 int renameat2(int x, const char *a, int y, const char *b, unsigned f) {
@@ -92,7 +96,10 @@ int rmdir(const char *p) { FAIL_AT("rmdir", AT_FDCWD, p); return REAL(rmdir)(p);
 int mkdir(const char *p, mode_t m) { FAIL_AT("mkdir", AT_FDCWD, p); return REAL(mkdir)(p, m); }
 int mkdirat(int at, const char *p, mode_t m) { FAIL_AT("mkdir", at, p); return REAL(mkdirat)(at, p, m); }
 int link(const char *a, const char *b) { FAIL_AT("link", AT_FDCWD, b); return REAL(link)(a, b); }
-int linkat(int x, const char *a, int y, const char *b, int f) { FAIL_AT("link", y, b); return REAL(linkat)(x, a, y, b, f); }
+int linkat(int x, const char *a, int y, const char *b, int f) {
+    FAIL_AT("link", y, b);
+    return REAL(linkat)(x, a, y, b, f);
+}
 int chmod(const char *p, mode_t m) { FAIL_AT("chmod", AT_FDCWD, p); return REAL(chmod)(p, m); }
 
 static int at_fd(const char *kind, int fd) {
@@ -109,9 +116,15 @@ int fdatasync(int fd) { FAIL_FD("fsync", fd); return REAL(fdatasync)(fd); }
 int ftruncate(int fd, off_t n) { FAIL_FD("truncate", fd); return REAL(ftruncate)(fd, n); }
 int ftruncate64(int fd, off64_t n) { FAIL_FD("truncate", fd); return REAL(ftruncate64)(fd, n); }
 ssize_t writev(int fd, const struct iovec *v, int n) { FAIL_FD("writev", fd); return REAL(writev)(fd, v, n); }
-ssize_t pwrite64(int fd, const void *b, size_t n, off64_t o) { FAIL_FD("write", fd); return REAL(pwrite64)(fd, b, n, o); }
+ssize_t pwrite64(int fd, const void *b, size_t n, off64_t o) {
+    FAIL_FD("write", fd);
+    return REAL(pwrite64)(fd, b, n, o);
+}
 ssize_t sendfile64(int out, int in, off64_t *o, size_t n);
-ssize_t sendfile64(int out, int in, off64_t *o, size_t n) { FAIL_FD("write", out); return REAL(sendfile64)(out, in, o, n); }
+ssize_t sendfile64(int out, int in, off64_t *o, size_t n) {
+    FAIL_FD("write", out);
+    return REAL(sendfile64)(out, in, o, n);
+}
 ssize_t copy_file_range(int in, off64_t *o, int out, off64_t *p, size_t n, unsigned f) {
     FAIL_FD("write", out);
     return REAL(copy_file_range)(in, o, out, p, n, f);

@@ -46,6 +46,14 @@ def json_with(**changes):
     return damage
 
 
+def unhashed_with(**changes):
+    "The same in a gallery of an older version, which has no hashes."
+    def damage(file):
+        about = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("sha256", "files")}
+        file.write_text(json.dumps({**about, **changes}))
+    return damage
+
+
 def json_is(value): return lambda file: file.write_text(json.dumps(value))
 
 
@@ -69,6 +77,9 @@ about = {"a list": [json_is([])], "null": [json_is(None)], "a number": [json_is(
          "passed over is garbage": [json_with(passed_over=[1, 2])], "exclude is a number": [json_with(exclude=7)],
          "another gallery's": [in_place_of(SECOND/"gallery.json")]}
 damaged(trials, "gallery", GALLERY, "gallery.json", {**COMMON, **about}, search, found_alike)
+ABSURD = dict(root=5, fingerprint=None, skipped=3, images=10**18, passed_over=[1, 2], exclude=7, id=[1], walked="x")
+old = {f"of an older version, {name} = {value}": [unhashed_with(**{name: value})] for name, value in ABSURD.items()}
+damaged(trials, "gallery", GALLERY, "gallery.json", old, search, found_alike)
 lines = {"a line less": [lines_changed(lambda x: x[:-1])], "a line twice": [lines_changed(lambda x: x + x[-1:])],
          "two lines exchanged": [lines_changed(lambda x: [*x[:5], x[6], x[5], *x[7:]])],
          "a class renamed": [text_changed('"class 03"', '"class 04"')],
