@@ -9,11 +9,8 @@ __all__ = ['Trainer', 'Callback', 'Progress', 'watcher', 'Stopped', 'interruptib
 # %% ../nbs/16_training.ipynb #4fb18053
 import contextlib
 import copy
-import json
 import logging
 import time
-from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 from signal import SIGINT, SIGTERM
@@ -22,14 +19,14 @@ from typing import Any
 import torch
 from fastcore.basics import patch
 
+from .beginning import agree, fingerprint_of_frozen, hold, warm_up, words_on_beginning
 from .callbacks import Callback, Progress, Stopped, interruptible, watcher
 from .config import Config
 from .data import RetrievalData
 from .embedding import embed_all  # noqa: F401
-from .files import StorageError, one_writer
 from .going_on import Start, check_training_classes, put_aside, settings_in, start_and_weights
 from .limits import check_run
-from .loaders import as_weights_ask, eval_loader, train_loader
+from .loaders import as_weights_ask, train_loader
 from .losses import build_loss
 from .memory import enough_memory
 from .model import build_model
@@ -42,7 +39,7 @@ from vptsp.runs import (
     measure,
     measure_frozen,
 )
-from .sanity import words_on_figures, words_on_task
+from .sanity import words_on_figures
 from .steps import BadNumbers, named, training_step
 from .summary import finish, is_over, judge, summary, take_best, why_over
 from .taking_up import SoFar, checkpoint, keep_history, read_metrics, resume, saved_now
@@ -54,8 +51,6 @@ _all_ = ["Callback", "Progress", "watcher", "Stopped", "interruptible", "embed_a
 
 # %% ../nbs/16_training.ipynb #99a4780a
 _log = logging.getLogger("vptsp")
-_nothing_measured = ("all classes train and none is held out, so nothing is measured; holdout = 0.2 trains on four "
-                     "fifths of them and measures on the others.")
 
 # %% ../nbs/16_training.ipynb #6758539a
 class Trainer:
@@ -145,7 +140,7 @@ def _fit(self: Trainer) -> Run:
     run, model = None, self.model.to(self.device)
     try:
         with contextlib.ExitStack() as held:
-            self.world.from_main(lambda: self._hold(held))
+            self.world.from_main(lambda: hold(self, held))
             for module in (model, model.backbone):
                 held.callback(module.register_forward_pre_hook(self._check_stop).remove)
             try: run = self._to_the_end()
@@ -204,14 +199,6 @@ def _run(self: Trainer, metrics: dict) -> Run:
 
 # %% ../nbs/16_training.ipynb #76e36bc3
 @patch
-def _hold(self: Trainer, held: contextlib.ExitStack) -> None:
-    "The folder is this run's own until `held` ends; a finished one where nothing can be written is only read."
-    if not self.out: return
-    try: held.enter_context(one_writer(self.out, "run"))
-    except StorageError:
-        if self.anew or not (self.out/"metrics.json").is_file(): raise
-
-@patch
 def _is_at_work(self: Trainer) -> bool:
     "Whether this Trainer was stopped and nobody went on with its folder since."
     return self.begun and self.world.from_main(lambda: self.saved == saved_now(self.out))
@@ -229,8 +216,8 @@ def _prepare(
         self.loader = train_loader(self.data.train, cfg, self.mean, self.std, world.rank, world.size)
         check_run(model, cfg, self.device, world.size)
     self.loss_of, self.steps = build_loss(cfg), len(self.loader)
-    self.data_is, self.backbone_is = world.from_main(lambda: self.data.sha256), self._fingerprint()
-    self._agree()
+    self.data_is, self.backbone_is = world.from_main(lambda: self.data.sha256), fingerprint_of_frozen(self.model)
+    agree(self)
     if self.anew: world.from_main(lambda: put_aside(self.out))
     self.anew = False
     found = resume(self)
@@ -240,23 +227,13 @@ def _prepare(
     return True
 
 @patch
-def _agree(self: Trainer) -> None:
-    "Raises `ConfigError` where the processes of a run were started with different things."
-    classes = json.dumps([self.data.train.classes, self.data.train.labels.tolist()])
-    self.world.agree("settings", asdict(self.cfg))
-    self.world.agree("training images", f"{len(self.data.train)}, {sha256(classes.encode()).hexdigest()[:12]}")
-    self.world.agree("frozen backbone", self.backbone_is)
-
-@patch
 def _begin(self: Trainer) -> None:
     "What is known before a model is tuned: the frozen backbone's figures, which are kept at once."
     if self.step:
         message = ("this Trainer has trained already and nothing of it is on disk: make a new one, "
                    "or give it a folder to go on from (out=...).")
         raise RuntimeError(message)
-    self._say_other_transform()
-    if not self.data.has_test: self.say(f"{self.data.name}: {_nothing_measured}")
-    for sentence in words_on_task(self.data, self.cfg): self.say(sentence)
+    for sentence in words_on_beginning(self): self.say(sentence)
     if self.frozen is None:
         self.frozen = measure_frozen(self.model, self.data, self.device, self.world) if self.data.has_test else {}
     if self.out and self.world.is_main:
@@ -266,34 +243,10 @@ def _begin(self: Trainer) -> None:
 @patch
 def _warm_up(self: Trainer) -> None:
     "What the run starts from: a tuned model, class means, whitened features; else what `build_model` drew."
-    batches = eval_loader(self.data.train, self.cfg, self.mean, self.std)
-    if self.start is not None:
-        self.start.put_into(self.model)
-        self.say(f"{self.data.name}: {self.start}")
-        self.model.cfg = self.start.settings_of_warm_start(self.model.cfg)
-    try: self.model.warm_start(batches)
-    finally: self.model.cfg = self.cfg
-    if batches.skipped: self.say(f"{len(batches.skipped):,} images that cannot be read are left out of the start.")
+    warm_up(self)
     self.world.spread(self.model)
     self.warm = True
     self._checkpoint()
-
-@patch
-def _say_other_transform(self: Trainer) -> None:
-    "A note where the settings prepare images otherwise than the backbone's weights ask."
-    names = ("resize", "crop", "interpolation")
-    asked = as_weights_ask(self.cfg.replace(resize=0, crop="weights", interpolation="weights"), self.model.backbone.vit)
-    differing = self.cfg.diff(asked)
-    if not differing or not getattr(self.model.backbone.vit, "pretrained_cfg", None): return
-    ours, theirs = (", ".join(f"{name} {differing[name][i]}" for name in names if name in differing) for i in (0, 1))
-    self.say(f"images are prepared as the settings say ({ours}); the weights of {self.cfg.backbone} ask for {theirs}.")
-
-@patch
-def _fingerprint(self: Trainer) -> str | None:
-    "Which frozen backbone this is; nothing for one that is tuned as a whole."
-    backbone = self.model.backbone
-    tuned = {name.removeprefix("backbone.vit.") for name in self.model.tuned_state()}
-    return backbone.fingerprint(tuned) if backbone.frozen else None
 
 # %% ../nbs/16_training.ipynb #8310a0b4
 @patch
