@@ -250,7 +250,7 @@ def _text_of(path: Path) -> str:
     if path.exists() and not path.is_file():
         message = f"{str(path)!r} is no regular file: settings are read from one."
         raise ConfigError(message)
-    with open(path, "rb") as file: return file.read(2_000_000).decode("utf-8-sig")
+    with open(path, "rb") as file: return file.read(2_000_000).removeprefix(b"\xef\xbb\xbf").decode()
 
 # %% ../nbs/02_config.ipynb #03377dbe
 def _table(cfg: Config) -> str:
