@@ -7,6 +7,7 @@ __all__ = ['Callback', 'Progress', 'in_notebook', 'watcher', 'Stopped', 'interru
 
 # %% ../nbs/15_callbacks.ipynb #c48b8790
 import importlib
+import multiprocessing
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -89,7 +90,8 @@ class Progress(Callback):
 def in_notebook() -> bool:
     "Whether a Jupyter kernel runs this, and not a script or a terminal's IPython."
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return getattr(shell, "kernel", None) is not None
+    of_it = multiprocessing.parent_process() is None        # a launcher's processes are copies, and cannot draw
+    return of_it and getattr(shell, "kernel", None) is not None
 
 def watcher() -> Callback:  # `vptsp.widgets.live.Live` in a notebook, elsewhere `Progress`
     "What watches a run that names nothing else."
