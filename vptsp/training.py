@@ -31,6 +31,7 @@ from .going_on import Start, check_training_classes, put_aside, settings_in, sta
 from .limits import check_run
 from .loaders import as_weights_ask, eval_loader, train_loader
 from .losses import build_loss
+from .memory import enough_memory
 from .model import build_model
 from .optimizer import build_optimizer, parameter_groups, set_epoch_lr  # noqa: F401
 from .process import Precision, heeding, keep_memory, launched, on_its_own  # noqa: F401
@@ -116,7 +117,7 @@ class Trainer:
             return interruptible(self._fit_alone, self.stop) if watched_in_a_thread else self._fit_alone()
 
     def _fit_alone(self) -> Run:
-        with on_its_own(self.device), self.world.telling(): return self._fit()
+        with on_its_own(self.device), self.world.telling(), enough_memory(self.cfg, self.device): return self._fit()
 
     def stop(self) -> None:
         "End `fit` behind the step or the batch at work, from another thread; `fit` called again goes on where it was."
