@@ -136,13 +136,6 @@ def free_port():
         return s.getsockname()[1]
 
 
-def processes():
-    "They begin as copies of one that has imported all, and has no thread of its own."
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
 def in_process(rank, size, port, work, args, answers):
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1",
@@ -156,7 +149,7 @@ def in_process(rank, size, port, work, args, answers):
 
 def among(size, work, *args, limit=300):
     "What `work(world, *args)` gives in each process, and what it raised."
-    context = processes()
+    context = multiprocessing.get_context("spawn")
     answers, port = context.Queue(), free_port()
     started = [context.Process(target=in_process, args=(r, size, port, work, args, answers)) for r in range(size)]
     for process in started: process.start()
@@ -263,7 +256,7 @@ def test_a_process_that_fails_is_quoted():
 
 
 def test_a_process_that_is_killed_is_noticed(tmp_path):
-    context, port = processes(), free_port()
+    context, port = multiprocessing.get_context("spawn"), free_port()
     answers = context.Queue()
     both = [context.Process(target=in_process, args=(r, 2, port, ends, ("killed",), answers)) for r in range(2)]
     for process in both: process.start()

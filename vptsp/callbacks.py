@@ -13,10 +13,12 @@ from concurrent.futures import Future, wait
 from threading import Thread
 from typing import Any, TypeVar
 
+from tqdm import std
 from tqdm.auto import tqdm
 
 from .broken_images import is_dead_worker
 from .files import printable
+from .launchers import is_copy
 
 # %% ../nbs/15_callbacks.ipynb #c80abb58
 class Callback:
@@ -70,7 +72,8 @@ class Progress(Callback):
         if t.steps and not t.epoch and not self.name:  # runs side by side, by name, see the same batches
             tqdm.write(f"{printable(t.data.name)}: {t.loader.batch_sampler.coverage()}")
         name = printable(self.name or t.data.name)
-        self.bar = tqdm(total=t.cfg.epochs*t.steps, initial=t.step, desc=name, unit="step", leave=False)
+        bar = std.tqdm if is_copy() else tqdm
+        self.bar = bar(total=t.cfg.epochs*t.steps, initial=t.step, desc=name, unit="step", leave=False)
 
     def step_end(self, trainer: Any, loss: Any) -> None:
         self.bar.update()
@@ -89,7 +92,7 @@ class Progress(Callback):
 def in_notebook() -> bool:
     "Whether a Jupyter kernel runs this, and not a script or a terminal's IPython."
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return getattr(shell, "kernel", None) is not None
+    return not is_copy() and getattr(shell, "kernel", None) is not None
 
 def watcher() -> Callback:  # `vptsp.widgets.live.Live` in a notebook, elsewhere `Progress`
     "What watches a run that names nothing else."
