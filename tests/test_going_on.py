@@ -117,7 +117,7 @@ def test_more_epochs_are_those_of_a_longer_run(changes, tmp_path):
         line["loss"] for line in longer.history]
     assert run.cfg.epochs == 4 == Config.load(tmp_path/"run"/"config.yaml").epochs == run.metrics["epoch"]
     assert run.metrics["MAP@R"] == longer.metrics["MAP@R"]
-    assert json.loads((tmp_path/"run"/"metrics-2-epochs.json").read_text()) == short
+    assert read_json(tmp_path/"run"/"metrics-2-epochs.json") == short
     note, = more.notes
     assert "goes on from epoch 2 to 4" in note and "the rates go from 25% to 0%" in note and "it rises again" in note
     assert Run.load(tmp_path/"run").metrics == run.metrics

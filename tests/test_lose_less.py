@@ -10,14 +10,13 @@ import pytest
 import torch
 from test_going_on import CFG, DATA, OTHER, StopAt, same, trainer
 
-from vptsp import summary as summing_up
 from vptsp import training
 from vptsp.callbacks import Callback
 from vptsp.config import ConfigError
 from vptsp.files import LockedError
 from vptsp.process import heeding
 from vptsp.runs import Run, read_history
-from vptsp.summary import best_line, is_over
+from vptsp.summary import is_over
 from vptsp.tensors import read_tensors, write_tensors
 from vptsp.training import Trainer
 
@@ -271,7 +270,7 @@ def test_patience(tmp_path, monkeypatch):
     figures(monkeypatch, [.1, .3, .2, .3, .9])
     cfg = HELD.replace(patience=2)
     run = trainer(tmp_path/"run", cfg).fit()
-    assert len(run.history) == 4 and "has not risen since epoch 2" in run.metrics["notes"][-1]
+    assert len(run.history) == 4 and any("since epoch 2" in note for note in run.metrics["notes"])
     assert run.metrics["R@1"] == .3 and run.metrics["epoch"] == 4
     again = trainer(tmp_path/"run", cfg).fit()
     assert again.metrics == run.metrics
@@ -312,7 +311,6 @@ def test_a_best_model_that_is_of_another_epoch_is_not_taken(tmp_path, monkeypatc
     with pytest.raises(ValueError, match="it is of epoch 1"): trainer(tmp_path/"run", cfg).fit()
     file.unlink()
     with pytest.raises(ConfigError, match=r"best.safetensors.* is gone"): trainer(tmp_path/"run", cfg).fit()
-    assert best_line([]) is None and summing_up._early
 
 
 # folders that are not whole
@@ -326,7 +324,7 @@ def test_a_finished_run_without_its_model_says_so(tmp_path):
     assert_equal(trainer(out, MEASURED).fit(), whole)
     for f in (out/"checkpoint").iterdir(): f.unlink()
     for f in (out/"model").iterdir(): f.unlink()
-    with pytest.raises(ConfigError, match="its checkpoint is gone too"): trainer(out, MEASURED).fit()
+    with pytest.raises(ConfigError, match="its model and its checkpoint are gone"): trainer(out, MEASURED).fit()
 
 
 def test_a_finished_run_without_its_checkpoint_is_read_and_not_trained(tmp_path, monkeypatch):

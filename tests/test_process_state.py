@@ -148,14 +148,6 @@ def test_what_a_launcher_left_in_the_environment(monkeypatch, caplog):
     assert [record.message for record in caplog.records if record.name == "vptsp"] == trainer.notes
 
 
-@pytest.mark.parametrize("world, refused", [("2", True), ("16", True), ("1", False), ("", False), ("x", False)])
-def test_several_processes_are_refused(world, refused):
-    if not refused: assert launched("fp16", {"WORLD_SIZE": world}) == []
-    else:
-        with pytest.raises(ConfigError, match=f"{world} processes were started"):
-            launched("fp16", {"WORLD_SIZE": world})
-
-
 def test_two_trainers_alive_at_once():
     plain = [fitted(CFG.replace(seed=seed, mixed_precision=kind)) for seed, kind in ((0, "fp16"), (1, "bf16"))]
     pair = [Trainer(CFG.replace(seed=seed, mixed_precision=kind), FEW, pretrained=False, callbacks=[])

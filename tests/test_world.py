@@ -2,6 +2,8 @@
 import itertools
 import os
 import socket
+import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -9,15 +11,18 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import multiprocessing
 
 from vptsp.config import Config
+from vptsp.files import DataError
+from vptsp.launchers import WorldError, place_of, places, refuse_several
 from vptsp.losses import build_loss
 from vptsp.model import build_model
 from vptsp.optimizer import build_optimizer
 from vptsp.prompts import ClassPromptBank
+from vptsp.registry import ConfigError
 from vptsp.world import World
 
 STEPS, CLASSES, B = 10, 12, 32
-BASE = dict(embed_dim=16, image_size=16, num_prompts=3, num_class_prompts=2, batch_size=B, samples_per_class=2, lr=5e-3,
-            lr_proxy=.1, momentum=.9, weight_decay=1e-6, seed=3)
+BASE = dict(embed_dim=16, image_size=16, num_prompts=3, num_class_prompts=2, batch_size=B, samples_per_class=2, lr=1e-3,
+            lr_proxy=.01, momentum=.9, weight_decay=1e-6, seed=3)
 METHODS = {
     "VPTSP-G": dict(accumulator="gru_relu"),
     "VPTSP-G, bank": dict(accumulator="gru_relu", bank=True),
@@ -131,6 +136,13 @@ def free_port():
         return s.getsockname()[1]
 
 
+def processes():
+    "They begin as copies of one that has imported all, and has no thread of its own."
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def in_process(rank, size, port, work, args, answers):
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1",
@@ -144,7 +156,7 @@ def in_process(rank, size, port, work, args, answers):
 
 def among(size, work, *args, limit=300):
     "What `work(world, *args)` gives in each process, and what it raised."
-    context = multiprocessing.get_context("spawn")
+    context = processes()
     answers, port = context.Queue(), free_port()
     started = [context.Process(target=in_process, args=(r, size, port, work, args, answers)) for r in range(size)]
     for process in started: process.start()
@@ -179,3 +191,117 @@ def test_two_with_half_a_batch_are_one_with_the_whole(case, both):
     fresh = model_of(Config(**BASE | METHODS[case[0]]), getattr(torch, case[-1])).tuned_state()
     moved = [name for name, t in fresh.items() if not torch.equal(t, alone[1][f"model.{name}"])]
     assert len(moved) > 1, "nothing was trained"
+
+
+# What is random
+
+def with_dropout(world):
+    "Memory behind three steps, and the first image's embedding in each."
+    cfg = Config(**BASE | dict(gru_dropout=.5, feature_dropout=.5))
+    model, loss_of, firsts = model_of(cfg, torch.float32).train(), build_loss(cfg), []
+    model.world, optimizer = world, build_optimizer(model, cfg)
+    image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)).expand(16, -1, -1, -1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        out = model(image, torch.arange(8).repeat_interleave(2))
+        loss_of(out, out.labels).backward()
+        world.sum_gradients(model)
+        optimizer.step()
+        firsts.append(out.embeddings[::16].detach())
+    return plain([model.proxies.memory, torch.stack(firsts), torch.rand(3)])
+
+
+def test_dropout_is_alike_behind_the_gather_and_ones_own_before_it():
+    (memory_0, firsts_0, next_0), (memory_1, firsts_1, next_1) = among(2, with_dropout)
+    assert (memory_0 == memory_1).all() and (firsts_0 == firsts_1).all() and (next_0 == next_1).all()
+    for first, second in firsts_0: assert ((first == 0) != (second == 0)).any()     # the same image in two processes
+
+
+# Three that talk, and one that ends
+
+def talk(world):
+    def raising(): raise DataError("no room left in runs/x.")
+    own = torch.arange(world.rank + 1.)[:, None].requires_grad_()
+    rows = world.gather(own)
+    (rows*torch.arange(6.)[:, None]).sum().backward()
+    try: world.from_main(raising)
+    except DataError as e: error = f"{type(e).__name__}: {e}"
+    try: world.agree("settings", {"lr": .1, "seed": 5 if world.rank == 2 else 4})
+    except ConfigError as e: differs = str(e)
+    long = world.to_main(torch.full((2 - world.rank, 1), float(world.rank)))
+    stops = [world.any(world.rank == 2), world.any(False)]
+    return plain([rows, own.grad, error, differs, long, stops, world.all_of(world.rank)])
+
+
+def test_three_that_talk():
+    found = among(3, talk)
+    for rank, (rows, grad, error, differs, long, stops, ranks) in enumerate(found):
+        assert rows[:, 0].tolist() == [0, 0, 1, 0, 1, 2] and ranks == [0, 1, 2] and stops == [True, False]
+        assert grad[:, 0].tolist() == [[0], [1, 2], [3, 4, 5]][rank]
+        assert error == ("DataError: no room left in runs/x." if rank == 0 else
+                         "WorldError: the main process ended: no room left in runs/x.")
+        assert "settings, seed: 4 in process 0, 5 in process 2" in differs
+        assert long[:, 0].tolist() == ([0, 0, 1] if rank == 0 else [])
+
+
+def ends(world, how):
+    "What a process meets when the other is killed, or fails and says so, in the midst of a run."
+    start = time.monotonic()
+    try:
+        with world.telling():
+            world.wait()
+            if world.rank == 1 and how == "killed": os.kill(os.getpid(), 9)
+            if world.rank == 1: raise DataError("photos/7.jpg cannot be read.")
+            world.gather(torch.ones(3, 2))
+    except DataError as e: return str(e), time.monotonic() - start
+
+
+def test_a_process_that_fails_is_quoted():
+    (heard, seconds), (own, _) = among(2, ends, "fails")
+    assert own == "photos/7.jpg cannot be read." and seconds < 30
+    assert heard == "another process of this run ended: process 1 says: photos/7.jpg cannot be read."
+
+
+def test_a_process_that_is_killed_is_noticed(tmp_path):
+    context, port = processes(), free_port()
+    answers = context.Queue()
+    both = [context.Process(target=in_process, args=(r, 2, port, ends, ("killed",), answers)) for r in range(2)]
+    for process in both: process.start()
+    try: rank, (heard, seconds) = answers.get(timeout=240)
+    finally:
+        for process in both: process.kill()
+    assert rank == 0 and heard.startswith("another process of this run ended") and seconds < 30
+
+
+# Who is refused
+
+@pytest.mark.parametrize("environment, place", [
+    ({}, (0, 1, 0)), ({"WORLD_SIZE": "1", "RANK": "0"}, (0, 1, 0)), ({"WORLD_SIZE": "x"}, (0, 1, 0)),
+    ({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}, (0, 1, 0)),
+    ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, (3, 4, 1)),
+    ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0", "MASTER_ADDR": "a",
+      "MASTER_PORT": "1"}, (1, 2, 0))])
+def test_places(environment, place): assert places(environment) == place
+
+
+@pytest.mark.parametrize("environment, said", [
+    ({"WORLD_SIZE": "2"}, "no RANK"), ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK = 2"),
+    ({"WORLD_SIZE": "2", "RANK": "1"}, "no MASTER_ADDR"),
+    ({"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "a"}, "no MASTER_PORT"),
+    ({"PMI_SIZE": "8", "PMI_RANK": "1"}, "no MASTER_ADDR")])
+def test_places_that_cannot_be(environment, said):
+    with pytest.raises(ConfigError, match=said): places(environment)
+    assert place_of("LOCAL_RANK", environment) is None
+
+
+def test_other_commands_are_refused():
+    refuse_several("vptsp index", {})
+    with pytest.raises(ConfigError, match="8 processes were started .* vptsp index works in one"):
+        refuse_several("vptsp index", {"WORLD_SIZE": "8", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"})
+
+
+def test_nobody_there(monkeypatch):
+    monkeypatch.setattr("vptsp.launchers._wait", timedelta(seconds=2))
+    for name, value in dict(WORLD_SIZE="2", RANK="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port())).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WorldError, match="process 1 of 2 did not meet the others at 127.0.0.1"): World.join()

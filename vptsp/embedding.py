@@ -20,6 +20,7 @@ from .files import DataError
 from .images import ImageSet
 from .loaders import eval_loader
 from .model import Model
+from .world import World
 
 # %% ../nbs/13_embedding.ipynb #5c333832
 class _Readable(Dataset):
@@ -35,6 +36,17 @@ class _Readable(Dataset):
         try: return self.images[i][0], ""
         except DataError as e: return self.transform(Image.new("RGB", (1, 1))), str(e)
 
+# %% ../nbs/13_embedding.ipynb #9a90d12e
+def _share(
+    n: int,              # images
+    b: int,              # of a batch
+    world: World,
+) -> tuple[range, bool]: # numbers of this process's images, and whether it makes a pass for company
+    whole, extra = divmod(-(-n//b), world.size)
+    first = world.rank*whole + min(world.rank, extra)
+    batches = whole + (world.rank < extra)
+    return range(min(first*b, n), min((first + batches)*b, n)), bool(extra) and batches == whole
+
 # %% ../nbs/13_embedding.ipynb #590ff9a7
 @torch.no_grad()
 def _embed(
@@ -47,10 +59,15 @@ def _embed(
     progress: str | None,                           # text of a progress bar, None for none
     batch_size: int | None = None,                  # None for the settings'
     broken: dict[int, str] | None = None,           # filled with the unreadable; None raises at the first
+    world: World | None = None,                     # processes that share the work
 ) -> list[torch.Tensor]:                            # (b, e) each, on the CPU
-    "Embeddings of a set, batch by batch and in order."
+    "Embeddings of a set, or of this process's share of it, batch by batch and in order."
+    world = world or World()
     out, first = [], 0
     opened = images.opened(cfg.full_scale or None, cfg.srgb or None)
+    own, company = _share(len(opened), batch_size or cfg.batch_size, world)
+    company_only = company and not own
+    if world.size > 1: opened, progress = opened.subset(own or range(1)), progress if world.is_main else None
     readable: Any = _Readable(opened)  # all of an `ImageSet` that the loader asks for
     batches = eval_loader(readable, cfg, mean, std, batch_size)
     for x, sentences in tqdm(batches, desc=progress, leave=False, disable=progress is None):
@@ -61,7 +78,8 @@ def _embed(
             broken.update(unreadable)
             x = x[[not sentence for sentence in sentences]]
         if len(x): out.append(embed(x.to(device, non_blocking=True)).float().cpu())
-    return out
+    if company and not company_only: embed(x[:1].to(device))
+    return [t[:0] for t in out] if company_only else out
 
 # %% ../nbs/13_embedding.ipynb #092b0170
 def _image_set(images: ImageSet | Sequence) -> ImageSet:
@@ -106,6 +124,10 @@ def embed_all(
     std: Sequence[float],
     device: torch.device | str = "cpu",
     progress: str | None = None,                    # text of a progress bar, None for none
+    world: World | None = None,                     # processes that share the work, all of which call this
 ) -> tuple[torch.Tensor, torch.Tensor]:             # embeddings (n, e) and labels (n,), on the CPU
-    "Embed a whole set under the test transform. Raises `DataError` for an image that cannot be read."
-    return torch.cat(_embed(embed, images, cfg, mean, std, device, progress)), images.labels
+    """Embed a whole set under the test transform. Of several processes, the main one has the embeddings, the others no
+    rows. Raises `DataError` for an image that cannot be read."""
+    world = world or World()
+    own = torch.cat(_embed(embed, images, cfg, mean, std, device, progress, world=world))
+    return world.to_main(own), images.labels

@@ -14,10 +14,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .files import LockedError, printable, replacing, replacing_folder, storage_error, write_text
+from .files import LockedError, StorageError, printable, replacing, storage_error, write_text
 from .gallery_files import GalleryError, Stored, file_of, hash_of, model_card, read_about, unreadable, write_stored
 from .locks import one_writer
 from .model import Model
+from .swaps import replacing_folder
 
 # %% ../nbs/16f_gallery_folders.ipynb #c861b29b
 _own_files = ("model/model.safetensors", "model/config.json", "model/README.md", "embeddings.safetensors",
@@ -72,6 +73,9 @@ def gallery_writer(
             except LockedError as e: raise _locked(folder, e) from None
             put_in_place(folder)
             yield work
+    except StorageError as e:
+        if not str(e.filename).startswith(str(work)): raise
+        raise storage_error(e, folder) from None    # what is unfinished has a name that says nothing
     finally:
         with suppress(OSError): work.rmdir()     # unless parts of a build are in it
 

@@ -225,7 +225,7 @@ def _wrong(about: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     "What is not as it must be: whether it is so, and the name."
     n, classes, dtypes = about.get("num_classes"), about.get("classes"), about.get("dtypes", {})
     yield not isinstance(about.get("settings"), Mapping), "settings"
-    yield type(n) is not int or not 0 < n <= _most_classes, "num_classes"
+    yield type(n) is not int or not 0 <= n <= _most_classes, "num_classes"
     yield classes is not None and not (_is_texts(classes) and len(classes) == n), "classes"
     yield not isinstance(about.get("with_backbone"), bool), "with_backbone"
     yield not isinstance(about.get("fingerprint"), str | None), "fingerprint"

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .files import LockedError, _is_dead, _me, _told, printable, sweep
+from .files import LockedError, StorageError, _is_dead, _me, _told, printable, storage_error, sweep
 
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
@@ -52,8 +52,9 @@ def _taken(file: Path) -> int | str:
         if free is None: free = dead or not holder
         if not _is_at(at, file): free = dead = True              # somebody removed it meanwhile
         elif free:
-            os.ftruncate(at, 0)
-            os.pwrite(at, _me().encode(), 0)
+            with suppress(OSError):                              # a full disk: it holds without its name
+                os.ftruncate(at, 0)
+                os.pwrite(at, _me().encode(), 0)
             return at
         elif dead: file.unlink()                                 # a child of the dead process holds it
         os.close(at)
@@ -71,13 +72,8 @@ def one_writer(
     folder = Path(os.path.realpath(folder))
     file = folder.with_name(f".{folder.name}.lock") if beside else folder/".lock"
     made = [] if beside else [p for p in (folder, *folder.parents) if not p.exists()]
-    end = time.monotonic() + wait
-    with _told(file):
-        while True:
-            at = _tried(file)
-            if isinstance(at, int): break
-            if time.monotonic() >= end: raise _locked(folder, what, at)
-            time.sleep(.05)
+    at = _waited(file, time.monotonic() + wait)
+    if isinstance(at, str): raise _locked(folder, what, at)
     me = os.getpid()
     try:
         for place in (folder, *_folders_in(folder)): sweep(place)
@@ -89,6 +85,14 @@ def one_writer(
             os.close(at)
             with suppress(OSError):
                 for empty in made: empty.rmdir()
+
+def _waited(file: Path, end: float) -> int | str:
+    "As `_taken`, again and again until the clock says `end`. Raises `StorageError`, which names the folder."
+    try:
+        with _told(file):
+            while isinstance(at := _tried(file), str) and time.monotonic() < end: time.sleep(.05)
+            return at
+    except StorageError as e: raise storage_error(e, file.parent) from None
 
 def _tried(file: Path) -> int | str:
     "As `_taken`, also where the writer before removes its empty folder in this moment."

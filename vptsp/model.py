@@ -26,7 +26,7 @@ from .heads import Head, NoHead
 from .limits import about_model, check_model, named_in
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .passes import Output, TwoPasses
-from .pretrained import check_image_size, load_vit
+from .pretrained import check_image_size, check_numbers, load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import SemanticProxies, full_precision
 from vptsp.tensors import (
@@ -117,7 +117,9 @@ def build_model(
     backbone: nn.Module | None = None,  # a timm module to use as it is; for offline use and tests
 ) -> Model:
     "The model that the settings describe. Raises `BackboneError` or `ConfigError` with a way out."
-    if backbone is not None: check_image_size(backbone, cfg.image_size)
+    if backbone is not None:
+        check_image_size(backbone, cfg.image_size)
+        check_numbers(backbone, "the backbone that was given")
     check_model(_assembled, cfg, num_classes, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(cfg.seed)
@@ -283,6 +285,7 @@ def _load(folder: Path, backbone: nn.Module | None, weights: str | Path | None) 
                    f"load it on {cfg.backbone!r} with the same weights.")
         raise BackboneError(message)
     model.load_state_dict(tensors, strict=False)
+    check_numbers(model, f"the model in {str(folder)!r}")
     model.classes = about.classes
     return model.eval()
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Output', 'TwoPasses']
 
-# %% ../nbs/11f_passes.ipynb #f6422941
+# %% ../nbs/11f_passes.ipynb #1f087bf3
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from .proxies import Groups, SemanticProxies, class_labels, group_by_class
 from .tensors import as_precise
 from .world import World
 
-# %% ../nbs/11f_passes.ipynb #82a7333a
+# %% ../nbs/11f_passes.ipynb #ab078838
 class Output(NamedTuple):
     "What a pass gives; the last five are None without labels. In training among processes, of the images of all."
     embeddings: torch.Tensor                    # (b, e), of length one
@@ -29,7 +29,7 @@ class Output(NamedTuple):
     semantic: torch.Tensor | None = None        # features of the second pass, (b, e); None where there is none
     labels: torch.Tensor | None = None          # those that the embeddings are of, of all processes, (b,)
 
-# %% ../nbs/11f_passes.ipynb #5c23f545
+# %% ../nbs/11f_passes.ipynb #35e4157d
 class TwoPasses(nn.Module):
     "The parts of a method, and what they make of images in training."
     def __init__(
@@ -98,15 +98,15 @@ class TwoPasses(nn.Module):
         under = shared if self.cfg.semantic_proxies == "shared_prompts" else []
         return self.proxy_head(self.backbone.run(tokens, under))
 
-# %% ../nbs/11f_passes.ipynb #c7652b53
+# %% ../nbs/11f_passes.ipynb #76bb2b5b
 def _shared(model: TwoPasses, images: torch.Tensor, labels: torch.Tensor) -> Output:
     "The passes of this process's images, and the proxies of all."
     world, labels = model.world, class_labels(labels, images.device)
-    counts = world.counts(len(labels))
+    counts, number = world.meet(len(labels))
     start = sum(counts[:world.rank])
     labels = model.proxies.check(world.gather(labels, counts))
     groups = group_by_class(labels)
-    with world.own_random(images.device):
+    with world.own_random(number, images.device):
         embeddings, semantic = model._two_passes(images, groups, slice(start, start + len(images)))
     if semantic is None: embeddings = world.gather(embeddings, counts)
     else: embeddings, semantic = world.gather(torch.stack([embeddings, semantic], 1), counts).unbind(1)

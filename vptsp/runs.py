@@ -28,6 +28,7 @@ from .model import Model
 from .pictures import picture_name, png, tile_row
 from .pretrained import check_numbers
 from .sanity import use_of_space
+from .world import World
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -63,6 +64,7 @@ def measure(
     clustering: bool = False,                  # NMI and F1 as well
     exclude: str | None = None,                # column of the images (session, camera): equal ones are not compared
     exclude_within: str = "all",               # `class`: only those of the query's class are left out
+    world: World | None = None,                # processes that share the work, all of which call this
 ) -> dict[str, float]:
     "Retrieval figures on the test classes, by name. Raises `DataError` where there are none, or no such column."
     if not data.has_test:
@@ -76,12 +78,14 @@ def measure(
     if cfg is None or mean is None or std is None:
         message = "to measure a function, say how images are prepared for it: measure(embed, data, cfg, mean, std)."
         raise TypeError(message)
-    how = (cfg, mean, std, device or "cpu", progress)
+    how = (cfg, mean, std, device or "cpu", progress, world)
     rules = excluded(data, exclude, exclude_within)
     q, labels = embed_all(embed, data.query, *how)
     g, gallery_labels = embed_all(embed, data.gallery, *how) if data.gallery else (None, None)
-    figures = retrieval_metrics(q, labels, g, gallery_labels, ks_of(data), clustering=clustering, **rules)
-    return figures | use_of_space(q)
+    def figures() -> dict[str, float]:
+        found = retrieval_metrics(q, labels, g, gallery_labels, ks_of(data), clustering=clustering, **rules)
+        return found | use_of_space(q)
+    return world.from_main(figures) if world else figures()
 
 def excluded(
     data: RetrievalData,
@@ -105,10 +109,11 @@ def measure_frozen(
     model: Model,
     data: RetrievalData,
     device: torch.device | str = "cpu",
+    world: World | None = None,            # processes that share the work, all of which call this
 ) -> dict[str, float]:
     "The figures of the bare backbone: no prompts, adapters, head. (Its own biases and weights must not be tuned yet.)"
     mean, std = model.backbone.mean, model.backbone.std
-    return measure(model.embed_frozen, data, model.cfg, mean, std, device, "frozen")
+    return measure(model.embed_frozen, data, model.cfg, mean, std, device, "frozen", world=world)
 
 # %% ../nbs/15a_runs.ipynb #ae900e78
 _log = logging.getLogger("vptsp")

@@ -77,7 +77,8 @@ _called = {"embeddings": "the embeddings", "semantic": "the features of the seco
 def _state(model: Model) -> Iterator[tuple[str, torch.Tensor]]: yield from model.state_dict(keep_vars=True).items()
 
 def _gradients(model: Model) -> Iterator[tuple[str, torch.Tensor | None]]:
-    for name, p in model.named_parameters(): yield f"the gradient of {name}", p.grad
+    "The nearest to the loss first: from there a gradient goes backward."
+    for name, p in reversed(list(model.named_parameters())): yield f"the gradient of {name}", p.grad
 
 def _what_is_wrong(
     model: Model,

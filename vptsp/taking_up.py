@@ -125,9 +125,9 @@ def _finished(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
     _refuse_others(t, metrics["data sha256"], backbone, start)
     if not file.is_file():
         there = has_checkpoint(t.out/"checkpoint")
-        way_out = ("remove metrics.json, and the same call writes it again from the checkpoint" if there else
-                   "its checkpoint is gone too, so choose another folder, or begin anew with anew=True")
-        message = f"{printable(t.out)!r} holds the figures of a finished run, but its model is gone: {way_out}."
+        what = ("model is gone: remove metrics.json, and the same call writes it again from the checkpoint" if there else
+                "model and its checkpoint are gone: choose another folder, or begin anew with anew=True")
+        message = f"{printable(t.out)!r} holds the figures of a finished run, but its {what}."
         raise ConfigError(message)
     tensors = read_tensors(file)[1]
     if wrong := misfits(tensors, t.model.tuned_state()):

@@ -9,8 +9,11 @@ __all__ = ['Trainer', 'Callback', 'Progress', 'watcher', 'Stopped', 'interruptib
 # %% ../nbs/16_training.ipynb #4fb18053
 import contextlib
 import copy
+import json
 import logging
 import time
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from signal import SIGINT, SIGTERM
@@ -28,6 +31,7 @@ from .going_on import Start, check_training_classes, put_aside, settings_in, sta
 from .limits import check_run
 from .loaders import as_weights_ask, eval_loader, train_loader
 from .losses import build_loss
+from .memory import enough_memory
 from .model import build_model
 from .optimizer import build_optimizer, parameter_groups, set_epoch_lr  # noqa: F401
 from .process import Precision, heeding, keep_memory, launched, on_its_own  # noqa: F401
@@ -113,7 +117,7 @@ class Trainer:
             return interruptible(self._fit_alone, self.stop) if watched_in_a_thread else self._fit_alone()
 
     def _fit_alone(self) -> Run:
-        with on_its_own(self.device), self.world.telling(): return self._fit()
+        with on_its_own(self.device), self.world.telling(), enough_memory(self.cfg, self.device): return self._fit()
 
     def stop(self) -> None:
         "End `fit` behind the step or the batch at work, from another thread; `fit` called again goes on where it was."
@@ -125,7 +129,7 @@ class Trainer:
         for callback in self.callbacks if self.world.is_main else (): getattr(callback, what)(self, *args)
 
     def _measure(self) -> dict[str, float]:
-        return measure(self.model, self.data, self.cfg, device=self.device) if self.data.has_test else {}
+        return measure(self.model, self.data, self.cfg, world=self.world) if self.data.has_test else {}
 
     def say(
         self,
@@ -238,9 +242,10 @@ def _prepare(
 @patch
 def _agree(self: Trainer) -> None:
     "Raises `ConfigError` where the processes of a run were started with different things."
-    self.world.agree("the settings", self.cfg)
-    self.world.agree("the training images", [self.data.train.classes, self.data.train.labels.tolist()])
-    self.world.agree("the backbone", self.backbone_is)
+    classes = json.dumps([self.data.train.classes, self.data.train.labels.tolist()])
+    self.world.agree("settings", asdict(self.cfg))
+    self.world.agree("training images", f"{len(self.data.train)}, {sha256(classes.encode()).hexdigest()[:12]}")
+    self.world.agree("frozen backbone", self.backbone_is)
 
 @patch
 def _begin(self: Trainer) -> None:
@@ -253,7 +258,7 @@ def _begin(self: Trainer) -> None:
     if not self.data.has_test: self.say(f"{self.data.name}: {_nothing_measured}")
     for sentence in words_on_task(self.data, self.cfg): self.say(sentence)
     if self.frozen is None:
-        self.frozen = measure_frozen(self.model, self.data, self.device) if self.data.has_test else {}
+        self.frozen = measure_frozen(self.model, self.data, self.device, self.world) if self.data.has_test else {}
     if self.out and self.world.is_main:
         self.cfg.save(self.out/"config.yaml")
         self._checkpoint()

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['T', 'behind', 'World', 'seed_all']
 
-# %% ../nbs/11d_world.ipynb #bb028591
+# %% ../nbs/11d_world.ipynb #6aec7d10
 import atexit
 import contextlib
+import ctypes
 import os
-import time
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -19,10 +20,11 @@ import torch.distributed as dist
 from fastcore.basics import patch
 from torch import nn
 
-from .launchers import WorldError, place_of, places
+from .beats import Beats, last_words, leave_words
+from .launchers import WorldError, meeting, own_device, place_of, places
 from .registry import ConfigError
 
-# %% ../nbs/11d_world.ipynb #d48fe83f
+# %% ../nbs/11d_world.ipynb #cee1c535
 T = TypeVar("T")
 
 class World:
@@ -37,6 +39,7 @@ class World:
     ):
         self.rank, self.size, self.local_rank, self._store = rank, size, local_rank, store
         self._calm: Any = None        # group of flags and objects, which may wait long
+        self._beats: Beats | None = None
         self._device = None if device is None else torch.device(device)
 
     @property
@@ -58,7 +61,9 @@ class World:
         alone. Raises `ConfigError` for a place that cannot be, `WorldError` where the processes do not meet."""
         return _joined()
 
-# %% ../nbs/11d_world.ipynb #d998cd8f
+# %% ../nbs/11d_world.ipynb #c2594390
+_here: dict[int, World] = {}                     # process number -> its world: a forked process has none yet
+
 @patch
 @contextlib.contextmanager
 def telling(self: World) -> Iterator[None]:
@@ -67,7 +72,7 @@ def telling(self: World) -> Iterator[None]:
     except BaseException as e:
         if self.size > 1 and not isinstance(e, WorldError):
             with contextlib.suppress(Exception):
-                if self._store: self._store.set(f"{self.rank}", f"{e}" or type(e).__name__)
+                if self._store: leave_words(self._store, self.rank, f"{e}" or type(e).__name__)
             _parted()
         raise
 
@@ -78,33 +83,29 @@ def together(self: World) -> Iterator[None]:
     try: yield
     except (RuntimeError, ValueError) as e:
         if isinstance(e, WorldError): raise
-        why = _last_words(self) or f"its own output says why ({str(e).splitlines()[0][:120]})"
+        said = str(e).splitlines()[0].split("] ", 1)[-1]          # behind a place in Gloo's source
+        why = last_words(self._store, self.rank, self.size) or f"its own output says why ({said[:120]})"
         message = f"another process of this run ended: {why}"
         raise WorldError(message) from e
 
-def _last_words(world: World) -> str:
-    "The sentence of a process that failed; empty where none left one within two seconds."
-    if world._store is None: return ""
-    others = [str(rank) for rank in range(world.size) if rank != world.rank]
-    with contextlib.suppress(Exception):
-        for _ in range(20):
-            for rank in others:
-                if world._store.check([rank]): return f"process {rank} says: {world._store.get(rank).decode()}"
-            time.sleep(.1)
-    return ""
+def _heard(world: World, work: Any, on_gpu: bool = False) -> None:
+    "Wait for a message as long as all are there. Raises `WorldError`. (What is on a GPU, the GPU waits for.)"
+    if on_gpu or world._beats is None: return work.wait()
+    while True:
+        try: return work.wait(timedelta(seconds=world._beats.look))
+        except RuntimeError:
+            if work.is_completed(): raise
+        lost = world._beats.silent()
+        if lost is None: continue
+        for held in (work, world._calm, dist.group.WORLD):            # or their end would wait for this message
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+        _here.clear()
+        message = (f"process {lost} of this run gives no sign of life, so it ended: does it hang, or is its machine "
+                   "gone? The same command goes on from the last checkpoint.")
+        raise WorldError(message)
 
-# %% ../nbs/11d_world.ipynb #c6281fdb
+# %% ../nbs/11d_world.ipynb #4e66c175
 _step_wait, _calm_wait = timedelta(minutes=10), timedelta(days=1)
-_here: dict[int, World] = {}                     # process number -> its world: a forked process has none yet
-
-def _own_device(local_rank: int, is_shared: bool) -> torch.device:
-    "The GPU of the process's number on this machine. Raises `ConfigError` where there are fewer."
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus and local_rank >= gpus and not is_shared:
-        message = (f"process {local_rank} of this machine has no GPU, as there are {gpus} (numbered from 0): start at "
-                   f"most {gpus} processes on it.")
-        raise ConfigError(message)
-    return torch.device("cuda", local_rank % gpus) if gpus else torch.device("cpu")
 
 def _joined() -> World:
     world = _here.get(os.getpid())
@@ -112,40 +113,37 @@ def _joined() -> World:
     if dist.is_available() and dist.is_initialized():
         rank, size, local = dist.get_rank(), dist.get_world_size(), place_of("LOCAL_RANK", os.environ)
         local = rank if local is None else local
-        world = World(rank, size, local, _own_device(local, "nccl" not in dist.get_backend()) if size > 1 else None)
+        device = own_device(local, is_shared="nccl" not in dist.get_backend()) if size > 1 else None
+        world = World(rank, size, local, device)
     else: world = _connected(*places())
     if world.size == 1: return world
     with world.together(): world._calm = dist.new_group(backend="gloo", timeout=_calm_wait)
+    if world._store is not None:
+        world._beats = Beats(world._store, world.rank, world.size)
+        world._beats.begin()
     _here[os.getpid()] = world
     return world
 
 def _connected(rank: int, size: int, local: int) -> World:
     if size == 1: return World()
-    device = _own_device(local, is_shared=False)
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=_step_wait))
-        dist.init_process_group(backend, store=dist.PrefixStore("vptsp", store), rank=rank, world_size=size,
-                                timeout=_step_wait)
-    except (RuntimeError, ValueError, OSError) as e:
-        at = ":".join(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
-        message = (f"process {rank} of {size} did not meet the others at {at} ({str(e).splitlines()[0][:200]}): is "
-                   "every machine's number of processes right, and is the port free and open between them?")
-        raise WorldError(message) from e
+    device = own_device(local)
+    store = meeting(rank, size, "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", _step_wait)
     atexit.register(_parted)
-    return World(rank, size, local, device, dist.PrefixStore("vptsp ended", store))
+    return World(rank, size, local, device, store)
 
 def _parted() -> None:
     "Close the connections that `World.join` opened."
-    if not _here.pop(os.getpid(), None) or not dist.is_initialized(): return
+    world = _here.pop(os.getpid(), None)
+    if world is None or world._store is None or not dist.is_initialized(): return     # the group is somebody else's
+    if world._beats: world._beats.end()
     with contextlib.suppress(RuntimeError, ValueError): dist.destroy_process_group()
 
-# %% ../nbs/11d_world.ipynb #a45d0fe6
+# %% ../nbs/11d_world.ipynb #2d8da93d
 @patch
 def wait(self: World) -> None:
     "Until all processes are here."
     if self.size == 1: return
-    with self.together(): dist.barrier(self._calm)
+    with self.together(): _heard(self, dist.barrier(self._calm, async_op=True))
 
 @patch
 def any(
@@ -155,8 +153,17 @@ def any(
     "Whether any process says yes; all of them ask."
     if self.size == 1: return bool(flag)
     said = torch.tensor([int(flag)])
-    with self.together(): dist.all_reduce(said, dist.ReduceOp.MAX, self._calm)
+    with self.together(): _heard(self, dist.all_reduce(said, dist.ReduceOp.MAX, self._calm, async_op=True))
     return bool(said)
+
+@patch
+def counts(
+    self: World,
+    n: int,          # rows that this process has
+) -> list[int]:      # rows of each
+    "How many rows the processes have, by rank."
+    if self.size == 1: return [n]
+    return [int(count) for count in _parts(self, torch.tensor([n]), [1]*self.size, self._calm)]
 
 @patch
 def all_of(
@@ -165,9 +172,18 @@ def all_of(
 ) -> list[T]:         # by rank
     "What each process says, in every process."
     if self.size == 1: return [value]
-    values: list[Any] = [None]*self.size
-    with self.together(): dist.all_gather_object(values, value, self._calm)
-    return values
+    data = _bytes(value)
+    return [pickle.loads(part.numpy().tobytes()) for part in _parts(self, data, self.counts(len(data)), self._calm)]
+
+def _bytes(value: Any) -> torch.Tensor: return torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+
+def _parts(world: World, rows: torch.Tensor, counts: list[int], group: Any = None) -> list[torch.Tensor]:
+    "The rows of each process, by rank."
+    filled = rows.new_zeros(max(counts), *rows.shape[1:])
+    filled[:len(rows)] = rows
+    found = [torch.empty_like(filled) for _ in counts]
+    with world.together(): _heard(world, dist.all_gather(found, filled, group, async_op=True), rows.is_cuda)
+    return [part[:n] for part, n in zip(found, counts)]
 
 @patch
 def from_main(
@@ -182,8 +198,14 @@ def from_main(
         except Exception as e:
             error = e
             answer[1] = f"{e}" or type(e).__name__
-    with self.together(): dist.broadcast_object_list(answer, 0, self._calm)
+    data = _bytes(answer) if self.is_main else torch.empty(0, dtype=torch.uint8)
+    size = torch.tensor([len(data)])
+    with self.together():
+        _heard(self, dist.broadcast(size, 0, self._calm, async_op=True))
+        if not self.is_main: data = torch.empty(int(size), dtype=torch.uint8)
+        _heard(self, dist.broadcast(data, 0, self._calm, async_op=True))
     if error is not None: raise error
+    answer = answer if self.is_main else pickle.loads(data.numpy().tobytes())
     if answer[1]:
         message = f"the main process ended: {answer[1]}"
         raise WorldError(message)
@@ -207,21 +229,10 @@ def agree(
                f"{other}: start all of them with the same words, on the same data.")
     raise ConfigError(message)
 
-# %% ../nbs/11d_world.ipynb #05f270d6
+# %% ../nbs/11d_world.ipynb #663391c9
 def _sent(t: torch.Tensor) -> torch.Tensor:
     "As the connection takes it: a tensor on a GPU stays there if there is NCCL."
     return t if not t.is_cuda or "nccl" in dist.get_backend() else t.cpu()
-
-@patch
-def counts(
-    self: World,
-    n: int,          # rows that this process has
-) -> list[int]:      # rows of each
-    "How many rows the processes have, by rank."
-    if self.size == 1: return [n]
-    own, found = torch.tensor([n]), [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
-    with self.together(): dist.all_gather(found, own, self._calm)
-    return [int(count) for count in found]
 
 @patch
 @torch.compiler.disable
@@ -233,12 +244,7 @@ def gather(
     "Rows of all processes. Of the result only this process's own rows have a gradient."
     if self.size == 1: return rows
     counts = self.counts(len(rows)) if counts is None else counts
-    own = _sent(rows.detach())
-    filled = own.new_zeros(max(counts), *own.shape[1:])
-    filled[:len(own)] = own
-    found = [torch.empty_like(filled) for _ in counts]
-    with self.together(): dist.all_gather(found, filled)
-    parts = [part[:n].to(rows.device) for part, n in zip(found, counts)]
+    parts = [part.to(rows.device) for part in _parts(self, _sent(rows.detach()), counts)]
     parts[self.rank] = rows
     return torch.cat(parts)
 
@@ -253,10 +259,10 @@ def to_main(
     filled = rows.new_zeros(max(counts), *rows.shape[1:])
     filled[:len(rows)] = rows
     found = [torch.empty_like(filled) for _ in counts] if self.is_main else None
-    with self.together(): dist.gather(filled, found, 0, self._calm)
+    with self.together(): _heard(self, dist.gather(filled, found, 0, self._calm, async_op=True))
     return torch.cat([part[:n] for part, n in zip(found, counts)]) if found else rows[:0]
 
-# %% ../nbs/11d_world.ipynb #caacb169
+# %% ../nbs/11d_world.ipynb #9467c293
 behind = ("proxies.",)     # names of what lies behind the gather begin so
 
 @patch
@@ -275,7 +281,7 @@ def sum_gradients(
     parts = [_part(p, kind, device)/(self.size if name.startswith(behind) else 1) for name, p in named]
     notes = torch.tensor([*(p.grad is not None for _, p in named), flag]).to(device, kind)
     flat = _sent(torch.cat([*parts, notes]))
-    with self.together(): dist.all_reduce(flat)
+    with self.together(): _heard(self, dist.all_reduce(flat, async_op=True), flat.is_cuda)
     said = flat[-len(notes):].tolist()
     for (_, p), part, there in zip(named, flat.to(device).split([*map(len, parts), len(notes)]), said):
         if not there: continue
@@ -288,7 +294,7 @@ def _part(p: nn.Parameter, kind: torch.dtype, device: torch.device) -> torch.Ten
     g = torch.zeros_like(p) if p.grad is None else p.grad
     return g.to(device, kind).flatten()
 
-# %% ../nbs/11d_world.ipynb #0fdb3cff
+# %% ../nbs/11d_world.ipynb #498a226a
 @patch
 @torch.no_grad()
 def spread(
@@ -301,7 +307,7 @@ def spread(
     with self.together():
         for t in tensors:
             sent = _sent(t.detach()).contiguous()
-            dist.broadcast(sent, 0)
+            _heard(self, dist.broadcast(sent, 0, async_op=True), sent.is_cuda)
             if not self.is_main and sent.data_ptr() != t.data_ptr(): t.detach().copy_(sent)
 
 def seed_all(
@@ -314,16 +320,24 @@ def seed_all(
     with torch.cuda.device(device): torch.cuda.manual_seed(seed)
 
 @patch
+def meet(
+    self: World,
+    n: int,                     # rows that this process has
+) -> tuple[list[int], int]:     # rows of each by rank, and a random number of the main process
+    "The start of a pass that all make together."
+    number = int(torch.randint(2**62, (), device="cpu"))
+    if self.size == 1: return [n], number
+    found = _parts(self, torch.tensor([[n, number]]), [1]*self.size, self._calm)
+    return [int(pair[0, 0]) for pair in found], int(found[0][0, 1])
+
+@patch
 @contextlib.contextmanager
 def own_random(
     self: World,
+    number: int,            # of `meet`
     device: torch.device,   # that is computed on
 ) -> Iterator[None]:
-    "A block whose random numbers are this process's own. Before and behind it they are the same in all."
-    if self.size == 1:
-        yield
-        return
-    number = int(torch.randint(2**62, (), device="cpu"))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        seed_all(number + self.rank, device)
-        yield
+    "A block with random numbers of this process's own; behind it those of all are the same."
+    seed_all(number + 1 + self.rank, device)
+    try: yield
+    finally: seed_all(number, device)

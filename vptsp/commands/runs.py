@@ -7,6 +7,7 @@ __all__ = ['what_got_worse', 'tell_figures', 'add_demo', 'way_on', 'add_train', 
 
 # %% ../../nbs/39_commands.runs.ipynb #09585382
 from argparse import Namespace
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from vptsp.training import Trainer
 
 # %% ../../nbs/39_commands.runs.ipynb #1581ce2a
-_judged = ("R@1", "MAP@R")
-
 def _figure_line(name: str, metrics: dict[str, Any]) -> str:
     frozen, interval = metrics.get("frozen", {}), metrics.get("intervals", {}).get(name)
     beside = f"   (frozen {frozen[name]:.4f})" if name in frozen else ""
@@ -44,25 +43,21 @@ def _figure_line(name: str, metrics: dict[str, Any]) -> str:
 
 def what_got_worse(
     metrics: dict[str, Any],  # figures, with `frozen` and perhaps `intervals`
-) -> list[str]:               # a sentence for each figure
-    "Where training made things worse than the frozen backbone."
-    frozen, sentences = metrics.get("frozen") or {}, []
-    for name in _judged:
-        if name not in metrics or name not in frozen or metrics[name] >= frozen[name]: continue
-        low, high = metrics.get("intervals", {}).get(name, (0, 0))
-        chance = "; other test classes might say otherwise" if low <= frozen[name] <= high else ""
-        sentences.append(f"training made {name} worse: {metrics[name]:.4f}, {frozen[name]:.4f} for the frozen "
-                         f"backbone{chance}.")
-    return sentences
+) -> list[str]:               # a sentence each
+    "Where training made things worse than the frozen backbone, or embeddings have collapsed."
+    from vptsp.sanity import words_on_figures
+    return words_on_figures(metrics)
 
 def tell_figures(
-    metrics: dict[str, Any],  # figures by name, among other things
+    metrics: dict[str, Any],      # figures by name, among other things
+    said: Collection[str] = (),   # sentences that were said already
 ) -> None:
     "Figures line by line, what is known beside them, and what got worse."
     for name, value in metrics.items():
         if isinstance(value, float) and name != "seconds": tell(_figure_line(name, metrics))
     if metrics.get("seconds"): tell(f"{'seconds':<28} {metrics['seconds']:.0f}")
-    for sentence in what_got_worse(metrics): say(sentence)
+    for sentence in what_got_worse(metrics):
+        if sentence not in said: say(sentence)
 
 # %% ../../nbs/39_commands.runs.ipynb #337eeb8b
 def _demo(args: Namespace) -> None:
@@ -128,7 +123,7 @@ def _train(args: Namespace) -> None:
     args.interrupts.way_on = partial(way_on, trainer)
     tell(*described(data), f"{cfg.backbone} on {trainer.device}, epochs: {cfg.epochs}; results go to {args.out}")
     run = trainer.fit()
-    tell_figures(run.metrics)
+    tell_figures(run.metrics, trainer.notes)
     tell(f"{args.out}: model/, metrics.json, history.jsonl, config.yaml, checkpoint/")
 
 # %% ../../nbs/39_commands.runs.ipynb #2d8c205a
@@ -158,6 +153,8 @@ def _measured(embed: Any, model: "Model", data: "RetrievalData", rules: _Rules, 
     from vptsp.benchmarks import ks_of
     from vptsp.embedding import embed_all
     from vptsp.metrics import evaluate
+    from vptsp.pretrained import check_numbers
+    check_numbers(model, "the model")
     how = (model.cfg, model.backbone.mean, model.backbone.std, model.device, progress)
     queries = embed_all(embed, data.query, *how)
     gallery = embed_all(embed, data.gallery, *how) if data.gallery else (None, None)
@@ -174,11 +171,13 @@ def _frozen(args: Namespace, model: "Model", data: "RetrievalData", rules: _Rule
     if not rules and (known := _known_frozen(Path(args.run), data)): return known
     from vptsp.backbone import BackboneError
     from vptsp.model import build_model
+    from vptsp.sanity import use_of_space
     try: bare = build_model(model.cfg.as_method("frozen"), 1, weights=args.weights).to(model.device)
     except BackboneError as e:
         say(f"the frozen backbone is left out: {in_words(str(e))}")
         return {}
-    return _measured(bare.embed, bare.eval(), data, rules, "frozen")[0].mean()
+    found, (queries, _) = _measured(bare.embed, bare.eval(), data, rules, "frozen")
+    return found.mean() | use_of_space(queries)
 
 # %% ../../nbs/39_commands.runs.ipynb #19edb628
 def _refuse_trained_classes(model: "Model", data: "RetrievalData") -> None:
@@ -216,6 +215,7 @@ def _evaluate(args: Namespace) -> None:
         message = "--exclude-within says whom --exclude leaves out: give --exclude COLUMN as well."
         raise Mistake(message)
     begin(args, "runs", "readers")
+    from vptsp.sanity import use_of_space, words_on_task
     model = model_of(args)
     data = read_data(args.dataset or model.cfg.dataset, args)
     data = data.opened(model.cfg.full_scale or None, model.cfg.srgb or None)        # as in training
@@ -223,7 +223,8 @@ def _evaluate(args: Namespace) -> None:
     _refuse_trained_classes(model, data)
     rules, said = _rules(args, data)
     found, (queries, labels) = _measured(model.embed, model, data, rules, "embedding")
-    figures = found.mean()
+    figures = found.mean() | use_of_space(queries)
+    for sentence in words_on_task(data): say(sentence)
     if args.clustering:
         from vptsp.clustering import clustering_metrics
         figures |= clustering_metrics(queries, labels)

@@ -184,7 +184,7 @@ def one_line(
     if isinstance(error, Mistake): return text                                   # in the command line's words already
     if "Original Traceback" in text: return in_words(text.splitlines()[-1].partition("Error: ")[2])
     at = f"{printable(place)!r}: " if place else ""
-    if isinstance(error, StorageError): return in_words(text)                    # a sentence already
+    if isinstance(error, StorageError) or type(error).__module__ == "vptsp.memory": return in_words(text)  # a sentence
     if isinstance(error, OSError) and error.strerror: return _of_the_system(error)
     if isinstance(error, UnicodeDecodeError):
         return f"{at}a file that should be UTF-8 text is none ({error.reason} at byte {error.start}): save it as UTF-8."
