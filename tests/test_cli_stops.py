@@ -83,7 +83,7 @@ def refused(made, photos, tmp_path, monkeypatch, name, number):
     old = tmp_path/"made"
     shutil.copytree(made, old)
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
-    def never(beside): raise OSError(number, os.strerror(number), str(beside/"part"))
+    def never(beside): raise OSError(number, os.strerror(number), str(beside/".part-x"))
     with monkeypatch.context() as m:
         m.setattr(files, "_private", never)
         words = [word.format(made=old, photos=photos, new=tmp_path) for word in COMMANDS[name]]
