@@ -83,7 +83,7 @@ def refused(made, photos, tmp_path, monkeypatch, name, number):
     old = tmp_path/"made"
     shutil.copytree(made, old)
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
-    def never(beside): raise OSError(number, os.strerror(number), str(beside/"part"))
+    def never(beside): raise OSError(number, os.strerror(number), str(beside/".part-x"))
     with monkeypatch.context() as m:
         m.setattr(files, "_private", never)
         words = [word.format(made=old, photos=photos, new=tmp_path) for word in COMMANDS[name]]
@@ -134,7 +134,7 @@ def test_the_way_on_is_true(tmp_path, begun, saved, says):
 def test_a_stop_at_a_step_is_saved_and_the_same_command_ends_alike(photos, tmp_path, monkeypatch, number):
     from vptsp import training
     from vptsp.tensors import read_tensors
-    words = ("train", *TINY, "epochs=2", "--data", photos, "--out")
+    words = ("train", *TINY, "epochs=6", "--data", photos, "--out")
     words = [word for word in words if word != "epochs=1"]
     assert shell(*words, tmp_path/"whole")[0] == 0
     real, calls = training.training_step, []
@@ -170,7 +170,7 @@ def test_workers_outlive_a_signal_that_their_main_process_heeds():
         _ignore_interrupts(0)
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
-        os._exit(7)                                     # still here: within five seconds it may end as it likes
+        os._exit(7)                                     # still here
     pid = os.fork()
     if not pid:
         worker()
@@ -201,7 +201,7 @@ def test_only_the_first_process_prints(second, monkeypatch, capsys):
 
 def test_a_command_for_one_process_is_refused_in_several(second, monkeypatch):
     monkeypatch.setenv("RANK", "0")
-    for words in (["evaluate", "r"], ["index", "r", "x", "--out", "g"], ["search", "g", "x"], ["demo"], ["report", "r"]):
+    for words in (["evaluate", "r"], ["index", "r", "x", "--out", "g"], ["search", "g", "x"], ["demo"]):
         code, out, said = shell(*words)
         assert (code, out, len(said)) == (2, "", 1) and f"2 processes were started (WORLD_SIZE), but vptsp {words[0]}" \
             in said[0] and "without torchrun" in said[0]
