@@ -67,7 +67,7 @@ def test_a_star_brings_every_name():
 
 
 def test_the_loop_adds_little_to_the_bare_step(monkeypatch):
-    "A step on the bundled data takes 150 ms or more, of which 3% are 4.5 ms; the loop was seen to add 0.6 ms."
+    "A step on the bundled data took 280 ms of one thread, of which 3% are 8.4 ms; half is allowed, 0.6 were seen."
     monkeypatch.setattr(benchmark_step, "now", time.process_time)      # other work on the machine does not count
     cfg, vit = benchmark_step.smallest()
     threads = torch.get_num_threads()
@@ -75,4 +75,4 @@ def test_the_loop_adds_little_to_the_bare_step(monkeypatch):
     try: pairs = benchmark_step.beside_a_trainer(cfg, load_emoji(), vit, 60, lambda: None, "cpu")
     finally: torch.set_num_threads(threads)
     assert len(pairs) == 60 and min(bare for _, bare in pairs) > 0
-    assert statistics.median(ours - bare for ours, bare in pairs) < .0045
+    assert statistics.median(ours - bare for ours, bare in pairs) < .0042
