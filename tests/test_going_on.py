@@ -1,5 +1,4 @@
 "Going on: from a tuned model, with more epochs, without a test set; and a finished run that says so."
-import json
 import logging
 import shutil
 

@@ -23,7 +23,7 @@ from vptsp.data import RetrievalData
 from vptsp.losses import build_loss
 from vptsp.model import build_model
 from vptsp.optimizer import build_optimizer
-from vptsp.process import Precision, launched
+from vptsp.process import Precision
 from vptsp.training import Trainer, training_step
 
 EMOJI = load_emoji()

@@ -16,7 +16,7 @@ import torch
 
 from .checkpoints import has_checkpoint, read_checkpoint, read_history, take_up, write_checkpoint, write_history
 from .config import Config, ConfigError
-from .files import DamagedFile, printable, read_json
+from .files import DamagedFile, damaged, printable, read_json
 from .going_on import settings_of_result, words_on_more_epochs
 from .summary import is_over
 from .tensors import misfits, read_tensors
@@ -64,7 +64,10 @@ def read_metrics(
     out: Path,  # folder of a finished run
 ) -> dict:
     "What `metrics.json` says. Raises `DamagedFile`."
-    return read_json(out/"metrics.json")
+    metrics = read_json(out/"metrics.json")
+    lacks = [name for name in ("data sha256", "frozen") if name not in metrics]
+    if lacks: raise damaged(out/"metrics.json", f"it does not say its {lacks[0]!r}")
+    return metrics
 
 # %% ../nbs/15j_taking_up.ipynb #73250b6e
 def resume(
@@ -125,8 +128,8 @@ def _finished(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
     _refuse_others(t, metrics["data sha256"], backbone, start)
     if not file.is_file():
         there = has_checkpoint(t.out/"checkpoint")
-        what = ("model is gone: remove metrics.json, and the same call writes it again from the checkpoint" if there else
-                "model and its checkpoint are gone: choose another folder, or begin anew with anew=True")
+        what = ("model is gone: remove metrics.json, and the same call writes it again from the checkpoint"
+                if there else "model and its checkpoint are gone: choose another folder, or begin anew with anew=True")
         message = f"{printable(t.out)!r} holds the figures of a finished run, but its {what}."
         raise ConfigError(message)
     tensors = read_tensors(file)[1]

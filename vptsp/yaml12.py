@@ -75,7 +75,7 @@ def shown(
 
 def _digits(number: int) -> int:
     bits = number.bit_length()
-    return len(str(abs(number))) if bits < 10_000 else round(bits*math.log10(2))    # str() refuses more
+    return len(str(abs(number))) if bits < 10_000 else int(bits*math.log10(2)) + 1   # str() refuses more
 
 def _refuse_masses(text: str, where: str) -> None:
     "What nobody has typed is refused before the parser walks through it."
