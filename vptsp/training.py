@@ -38,11 +38,12 @@ from vptsp.runs import (
     definitions,  # noqa: F401
     measure,
     measure_frozen,
+    read_metrics,
 )
 from .sanity import words_on_figures
 from .steps import BadNumbers, named, training_step
 from .summary import finish, is_over, judge, summary, take_best, why_over
-from .taking_up import SoFar, checkpoint, keep_history, read_metrics, resume, saved_now
+from .taking_up import SoFar, checkpoint, keep_history, resume, saved_now
 from .world import World, seed_all
 
 # found here as well, where they stood first

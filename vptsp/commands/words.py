@@ -189,7 +189,9 @@ def one_line(
     if isinstance(error, UnicodeDecodeError):
         return f"{at}a file that should be UTF-8 text is none ({error.reason} at byte {error.start}): save it as UTF-8."
     if isinstance(error, UnicodeError): return f"{at}a name or text cannot be written as {_codec(error)}."
-    if isinstance(error, ImportError): return f"a part that this needs is missing ({text}): pip install it."
+    if isinstance(error, ModuleNotFoundError): return f"a part that this needs is missing ({text}): pip install it."
+    if isinstance(error, ImportError):
+        return f"a part that this needs could not be loaded ({text}): did memory run out? Else pip install it anew."
     names = {cls.__name__ for cls in type(error).__mro__}
     if "JSONDecodeError" in names: return f"{at}a file of it is damaged: it is no JSON ({text})."
     if "SafetensorError" in names: return f"{at}a file of tensors cannot be read or written ({text})."
