@@ -11,8 +11,9 @@ __all__ = ['attention_arrays', 'attention_maps', 'DataCheck', 'check_data', 'com
            'ProxyNCAPublishedLoss', 'build_loss', 'register_loss', 'evaluate', 'rank', 'retrieval_metrics', 'Model',
            'Output', 'build_model', 'load_vit', 'GRUAccumulator', 'MeanAccumulator', 'SemanticProxies',
            'register_accumulator', 'load_published', 'from_csv', 'from_folder', 'from_hf', 'from_pairs', 'Gallery',
-           'GalleryError', 'Run', 'measure', 'approximate_search', 'compare_searches', 'neighbours', 'Trainer',
-           'AttentionViewer', 'Explorer', 'show_retrievals', 'ProxyInspector', 'Live', 'demo', 'report_page']
+           'GalleryError', 'Run', 'measure', 'approximate_search', 'compare_searches', 'neighbours', 'Tracker',
+           'TensorBoard', 'MLflow', 'Trainer', 'AttentionViewer', 'Explorer', 'show_retrievals', 'ProxyInspector',
+           'Live', 'demo', 'report_page']
 
 # %% ../nbs/41_all.ipynb #135ae505
 import vptsp.widgets.check  # noqa: F401, draws what `check_data` finds
@@ -51,6 +52,7 @@ from .readers import from_csv, from_folder, from_hf, from_pairs
 from .retrieval import Gallery, GalleryError
 from .runs import Run, measure
 from .search import approximate_search, compare_searches, neighbours
+from .trackers import MLflow, TensorBoard, Tracker
 from .training import Trainer
 from .widgets.attention import AttentionViewer
 from .widgets.explorer import Explorer
@@ -71,5 +73,5 @@ _all_ = ["attention_arrays", "attention_maps", "DataCheck", "check_data", "compa
          "build_model", "load_vit", "GRUAccumulator", "MeanAccumulator", "SemanticProxies",
          "register_accumulator", "load_published", "from_csv", "from_folder", "from_hf",
          "from_pairs", "Gallery", "GalleryError", "Run", "measure", "approximate_search",
-         "compare_searches", "neighbours", "Trainer", "AttentionViewer", "Explorer",
+         "compare_searches", "neighbours", "Tracker", "TensorBoard", "MLflow", "Trainer", "AttentionViewer", "Explorer",
          "show_retrievals", "ProxyInspector", "Live", "demo", "report_page"]
