@@ -155,7 +155,7 @@ class Settings(_OtherTuning):
     weight_decay: float = _setting(1e-6, "on everything, as published", low=0)
     lr_cosine_length: int = _setting(50, "epochs of the cosine, whatever the number of epochs", low=1)
     lr_cosine_min: float = _setting(1e-8, "its lowest learning rate", low=0)
-    mixed_precision: str = _setting("fp16", "on a GPU; a CPU always computes in fp32", ("no", "fp16", "bf16"))
+    mixed_precision: str = _setting("fp16", "of the passes; a CPU has bf16, or fp32", ("no", "fp16", "bf16"))
     checkpointing: bool = _setting(False, "recompute each block in the backward pass: less memory, more time")
     accumulate: int = _setting(1, "batches whose gradients make one step; not with a bank", low=1)
     clip: float = _setting(0., "longest gradient, over all that is tuned, that a step takes; 0: as it is", low=0)

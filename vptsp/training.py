@@ -255,6 +255,12 @@ def _seed_step(self: Trainer, batch: int) -> None:
     "The random numbers of a batch; processes draw their own from them."
     seed_all(Random(f"{self.cfg.seed} {self.epoch} {batch}").getrandbits(62), self.device)
 
+@patch
+def _named(self: Trainer, e: BadNumbers) -> BadNumbers:
+    "The error with its step and images, and how this folder takes other settings."
+    if self.out and self.step: e.advice = f"{e.advice[:-1]}, and begin again with anew=True or in another folder."
+    return named(e, self.step + 1, self.loader.names)
+
 # %% ../nbs/16_training.ipynb #a7b0534b
 @patch
 def _train_epoch(self: Trainer) -> None:
@@ -271,7 +277,7 @@ def _train_epoch(self: Trainer) -> None:
             self._seed_step(so_far.steps)
             precision.stop_flag = self.stopping
             try: loss = training_step(self.model, self.loss_of, self.optimizer, images, labels, precision)
-            except BadNumbers as e: raise named(e, self.step + 1, self.loader.names) from None
+            except BadNumbers as e: raise self._named(e) from None
             self.step += 1
             so_far = SoFar(so_far.steps + 1, so_far.loss + loss, before + time.perf_counter() - start,
                            [*skipped, *self.loader.skipped])
