@@ -350,7 +350,8 @@ def test_a_measurement_by_a_column():
     plain, without = measure(embed, data, *how), measure(embed, data, *how, exclude="camera")
     E = torch.stack([embed(image[None])[0] for image in _tensors(query, how)])
     ks = [int(name[2:]) for name in plain if name.startswith("R@") and name[2:].isdigit()]
-    assert without == retrieval_metrics(E, query.labels, ks=ks, exclude=cameras[8:])
+    expected = retrieval_metrics(E, query.labels, ks=ks, exclude=cameras[8:])
+    assert without.items() >= expected.items() and without.keys() - expected.keys() == {"effective rank", "spread"}
     assert plain["MAP@R"] != without["MAP@R"]
     with pytest.raises(DataError, match="no column 'session'.*there are: camera"):
         measure(embed, data, *how, exclude="session")

@@ -50,8 +50,8 @@ def checkpoint(
 def keep_history(
     trainer: Any,
 ) -> None:
-    "Write `history.jsonl`, where there is a folder."
-    if trainer.out and trainer.world.is_main: write_history(trainer.out, trainer.history)
+    "Write `history.jsonl`, once there is something to write and where."
+    if trainer.out and trainer.history and trainer.world.is_main: write_history(trainer.out, trainer.history)
 
 def saved_now(
     out: Path | None,   # folder of the run
