@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import ProcessError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from vptsp.broken_images import (
     CheckedBatch,
     CheckedImages,
     as_it_is,
+    as_torch_says,
     dead_worker,
     image_name,
     is_dead_worker,
@@ -268,7 +270,8 @@ class _Loader(DataLoader):
             try:
                 if batches is None: batches = self._begun()
                 batch = next(batches, None)
-            except RuntimeError as e:
+            except (RuntimeError, EOFError, OSError, ProcessError) as error:
+                e = as_torch_says(error, getattr(batches or self._iterator, "_workers", ()))
                 if not is_dead_worker(e): raise
                 self._iterator = None                                   # the next epoch begins with new ones
                 if not self.skips or self.restarts: raise dead_worker(e, self.num_workers) from None
