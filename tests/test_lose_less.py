@@ -96,6 +96,7 @@ def test_the_frozen_backbone_is_measured_once_however_often_the_first_epoch_is_k
         with monkeypatch.context() as m:
             m.setattr(Trainer, name, killed)
             with pytest.raises(Killed): trainer(tmp_path/"run", MEASURED).fit()
+        assert not (tmp_path/"run"/"history.jsonl").exists()                 # who waits for it waits for an epoch
     assert_equal(trainer(tmp_path/"run", MEASURED).fit(), whole)
     assert len(frozen) == 1
 

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['Broken', 'CheckedBatch', 'others_of_class', 'CheckedImages', 'as_it_is', 'told_of', 'image_name', 'WorkerError',
-           'is_dead_worker', 'dead_worker']
+           'as_torch_says', 'is_dead_worker', 'dead_worker']
 
 # %% ../nbs/05a_broken_images.ipynb #904fafb0
 import random
 import re
+import time
 from collections.abc import Sequence
+from multiprocessing import ProcessError
 from typing import Any, NamedTuple
 
 import torch
@@ -112,6 +114,21 @@ def image_name(
 # %% ../nbs/05a_broken_images.ipynb #30de5042
 class WorkerError(ChildProcessError):
     "A process that decodes images came to its end before its work was done."
+
+def as_torch_says(
+    error: BaseException,
+    processes: Sequence = (),  # that decode
+    seconds: float = 5.,       # that an end may take to be seen
+) -> BaseException:            # of torch, if one of them has ended; else the same
+    "What a connection says that broke off, as the end of the process behind it."
+    broke_off = isinstance(error, (EOFError, OSError, ProcessError)) and "DataLoader worker" not in str(error)
+    end = time.monotonic() + seconds
+    while broke_off and processes:
+        dead = [str(process.pid) for process in processes if not process.is_alive()]
+        if dead: return RuntimeError(f"DataLoader worker (pid(s) {', '.join(dead)}) exited unexpectedly")
+        if time.monotonic() > end: break
+        time.sleep(.01)
+    return error
 
 def is_dead_worker(
     error: BaseException,

@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import ProcessError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,9 @@ from vptsp.broken_images import (
     Broken,
     CheckedBatch,
     CheckedImages,
+    WorkerError,
     as_it_is,
+    as_torch_says,
     dead_worker,
     image_name,
     is_dead_worker,
@@ -265,15 +268,20 @@ class _Loader(DataLoader):
         "The batches, in order, also behind the end of a process. Raises `WorkerError`."
         done, batches = 0, None
         while True:
+            ended: str | WorkerError = ""
             try:
                 if batches is None: batches = self._begun()
                 batch = next(batches, None)
-            except RuntimeError as e:
+            except (RuntimeError, EOFError, OSError, ProcessError) as error:
+                e = as_torch_says(error, getattr(batches or self._iterator, "_workers", ()))
                 if not is_dead_worker(e): raise
-                self._iterator = None                                   # the next epoch begins with new ones
-                if not self.skips or self.restarts: raise dead_worker(e, self.num_workers) from None
+                may_go_on = self.skips and not self.restarts
+                ended = str(e).strip().splitlines()[0] if may_go_on else dead_worker(e, self.num_workers)
+                e = batches = self._iterator = None                     # the next epoch begins with new ones
+            if isinstance(ended, WorkerError): raise ended
+            if ended:                                                   # here the old ones have been let go
                 self.restarts.append({"epoch": self._epoch, "batch": done + 1})
-                _log.warning(f"{str(e).strip().splitlines()[0]}: all were started anew, which is done once in a run.")
+                _log.warning(f"{ended}: all were started anew, which is done once in a run.")
                 batches = self._begun(done)
                 continue
             if batch is None: return

@@ -68,7 +68,7 @@ for name, number in (("training_step", 1), ("training_step", 2)):
     run, wrong = killed_then_whole("dense", (), at(name, number, training), kills=3)
     trials.add(f"killed three times at step {number}: the frozen backbone is measured once", times("f") == 1,
                f"{times('f')} times {wrong or ''}")
-run, wrong = killed_then_whole("dense", (), lambda: before_call(training.Trainer, "_begin_model", 1, die), kills=2)
+run, wrong = killed_then_whole("dense", (), lambda: before_call(training.Trainer, "_warm_up", 1, die), kills=2)
 trials.add("killed twice in the warm start: the frozen backbone is measured once", times("f") == 1,
            f"{times('f')} times {wrong or ''}")
 

@@ -9,6 +9,7 @@ __all__ = ['Mistake', 'speaks', 'tell', 'say', 'say_aloud', 'tell_json', 'in_wor
 import json
 import logging
 import math
+import mmap
 import os
 import re
 import sys
@@ -161,6 +162,15 @@ def is_mistake(
     error: BaseException,
 ) -> bool:
     "Whether the user can mend it."
+    return _is_known(error) or isinstance(error, Exception) and _no_room()
+
+def _no_room() -> bool:
+    "Whether memory is so short that a library cannot even be loaded: an error of any kind may come of that."
+    try: mmap.mmap(-1, 64 << 20).close()
+    except (OSError, MemoryError): return True
+    return False
+
+def _is_known(error: BaseException) -> bool:
     if isinstance(error, ImportError) and (error.name or "").startswith("vptsp"): return False
     for cls in type(error).__mro__:
         if cls.__name__ in _theirs or cls in _mendable: return True
@@ -181,6 +191,7 @@ def one_line(
 ) -> str:
     "Its sentence."
     text = str(error).strip()
+    if not _is_known(error) and _no_room(): return _by_text[0][1]
     if isinstance(error, Mistake): return text                                   # in the command line's words already
     if "Original Traceback" in text: return in_words(text.splitlines()[-1].partition("Error: ")[2])
     at = f"{printable(place)!r}: " if place else ""
