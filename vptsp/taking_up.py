@@ -50,8 +50,10 @@ def checkpoint(
 def keep_history(
     trainer: Any,
 ) -> None:
-    "Write `history.jsonl`, once there is something to write and where."
-    if trainer.out and trainer.history and trainer.world.is_main: write_history(trainer.out, trainer.history)
+    "Write `history.jsonl`, where there is a folder; before the first epoch's end there is none."
+    t = trainer
+    if not t.out or not t.world.is_main or not t.history and not (t.out/"history.jsonl").exists(): return
+    write_history(t.out, t.history)
 
 def saved_now(
     out: Path | None,   # folder of the run
