@@ -2,6 +2,7 @@
 import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -249,14 +250,17 @@ def test_three_that_talk():
         assert long[:, 0].tolist() == ([0, 0, 1] if rank == 0 else [])
 
 
-def ends(world, how):
-    "What a process meets when the other is killed, or fails and says so, in the midst of a run."
-    start = time.monotonic()
+signals = {"is killed": signal.SIGKILL, "hangs": signal.SIGSTOP}
+
+
+def ends(world, how, who=1):
+    "What a process meets when the other is killed, hangs, or fails and says so, in the midst of a run."
+    world._beats.every, world._beats.look, start = .1, .5, time.monotonic()
     try:
         with world.telling():
             world.wait()
-            if world.rank == 1 and how == "killed": os.kill(os.getpid(), 9)
-            if world.rank == 1: raise DataError("photos/7.jpg cannot be read.")
+            if world.rank == who and how in signals: os.kill(os.getpid(), signals[how])
+            if world.rank == who: raise DataError("photos/7.jpg cannot be read.")
             world.gather(torch.ones(3, 2))
     except DataError as e: return str(e), time.monotonic() - start
 
@@ -267,14 +271,21 @@ def test_a_process_that_fails_is_quoted():
     assert heard == "another process of this run ended: process 1 says: photos/7.jpg cannot be read."
 
 
-def test_a_process_that_is_killed_is_noticed():
+@pytest.mark.parametrize("who", [0, 1])       # the first keeps the store through which they met
+@pytest.mark.parametrize("how", signals)
+def test_a_process_that_is_killed_or_hangs_is_noticed(how, who):
     answers, port = context.Queue(), free_port()
-    both = [context.Process(target=in_process, args=(r, 2, port, ends, ("killed",), answers)) for r in range(2)]
+    both = [context.Process(target=in_process, args=(r, 2, port, ends, (how, who), answers)) for r in range(2)]
     for process in both: process.start()
-    try: rank, (heard, seconds) = answers.get(timeout=240)
+    try:
+        rank, (heard, seconds) = answers.get(timeout=240)
+        both[rank].join(60)
+        assert both[rank].exitcode == 0                                    # it ends, and waits no longer
     finally:
         for process in both: process.kill()
-    assert rank == 0 and heard.startswith("another process of this run ended") and seconds < 30
+    said = {"is killed": "another process of this run ended", "hangs": f"process {who} of this run gives no sign"}
+    assert rank == 1 - who and heard.startswith(said[how]) and seconds < 30
+    assert "The same command goes on" in heard or "the same command goes on" in heard
 
 
 # A whole run
@@ -291,7 +302,7 @@ def photos(root):
 
 def test_the_command_line_under_torchrun(tmp_path):
     words = ["train", "emoji", "dataset=folder", "semantic_proxies=class_prompts", "bank=true", "optimizer=sgd",
-             "lr=0.01", "epochs=2", "batch_size=5", "num_prompts=2", "num_class_prompts=1", "image_size=56", "--data",
+             "lr=0.01", "epochs=2", "batch_size=6", "num_prompts=2", "num_class_prompts=1", "--data",
              str(photos(tmp_path/"photos")), "--out"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
@@ -315,12 +326,12 @@ def alone_behind_a_run(world):
     "What process 0 computes in training mode when the run is over, and the other one sleeps."
     emoji = load_emoji()
     few = RetrievalData("few", emoji.train.of_classes(range(4)), emoji.query.of_classes(range(2)))
-    cfg = Config.load("emoji", batch_size=8, epochs=1, num_prompts=1, num_class_prompts=1, image_size=56)
+    cfg = Config.load("emoji", batch_size=8, epochs=1, num_prompts=1, num_class_prompts=1)
     trainer = Trainer(cfg, few, callbacks=[])
     run = trainer.fit()
     assert trainer.world.size == 2 and trainer.steps
     if not world.is_main: return None
-    return plain(run.model.train()(torch.randn(4, 3, 56, 56), torch.arange(4)).labels)
+    return plain(run.model.train()(torch.randn(4, 3, 64, 64), torch.arange(4)).labels)
 
 
 def test_a_trained_model_waits_for_nobody():
