@@ -86,9 +86,8 @@ def together(self: World) -> Iterator[None]:
         if isinstance(e, WorldError): raise
         said = str(e).splitlines()[0].split("] ", 1)[-1]          # behind a place in Gloo's source
         told = last_words(self._store, self.rank, self.size)
-        error = WorldError("another process of this run ended: " + (told or f"{_untold} ({said[:120]})."))
-        error.is_told = bool(told)
-        raise error from e
+        message = f"another process of this run ended: {told or f'{_untold} ({said[:120]}).'}"
+        raise WorldError(message, bool(told)) from e
 
 _untold = ("its own output or that of the launcher says why, and the same command goes on from the last checkpoint; "
            "here its connection broke")
@@ -212,9 +211,8 @@ def from_main(
     if error is not None: raise error
     answer = answer if self.is_main else pickle.loads(data.numpy().tobytes())
     if answer[1]:
-        error = WorldError(f"the main process ended: {answer[1]}")
-        error.is_told = True
-        raise error
+        message = f"the main process ended: {answer[1]}"
+        raise WorldError(message, is_told=True)
     return answer[0]
 
 @patch
