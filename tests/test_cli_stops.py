@@ -192,7 +192,10 @@ def test_only_the_first_process_prints(second, monkeypatch, capsys):
     assert _whose(StorageError(28, "full", "x")) is None                # the first of this machine says it
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert _whose(StorageError(28, "full", "x")) == "process 1 of 2: "  # of another machine
-    assert _whose(WorldError("another process ended")) is None
+    told, gone = WorldError("process 0 says: full", is_told=True), WorldError("another process ended")
+    assert _whose(told) is None and _whose(gone) == "process 1 of 2: "  # the first cannot say it
+    monkeypatch.setenv("RANK", "2")
+    assert _whose(gone) is None
     monkeypatch.setenv("RANK", "0")
     tell("z")
     assert _whose(WorldError("another process ended")) == ""

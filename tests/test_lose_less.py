@@ -152,6 +152,11 @@ def test_the_second_signal_is_not_waited_for():
             signal.raise_signal(signal.SIGINT)
             stops.append("never")
         assert stops == [1] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt), heeding(lambda: stops.append(2), signal.SIGINT, echo=60.):
+            for _ in range(3): signal.raise_signal(signal.SIGINT)       # a launcher passes on what it heard
+            stops.append("the step is finished")
+        assert stops == [1, 2, "the step is finished"]
+        stops[:] = [1]
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         with heeding(lambda: stops.append("ignored"), signal.SIGINT): signal.raise_signal(signal.SIGINT)
         assert stops == [1]

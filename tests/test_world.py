@@ -1,16 +1,24 @@
 "Several processes: two with half of a batch are one with the whole; what they say to each other; who is refused."
 import itertools
+import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import multiprocessing
 
+from vptsp.benchmarks import load_emoji
+from vptsp.cli import main
 from vptsp.config import Config
+from vptsp.data import RetrievalData
 from vptsp.files import DataError
 from vptsp.launchers import WorldError, place_of, places, refuse_several
 from vptsp.losses import build_loss
@@ -18,6 +26,7 @@ from vptsp.model import build_model
 from vptsp.optimizer import build_optimizer
 from vptsp.prompts import ClassPromptBank
 from vptsp.registry import ConfigError
+from vptsp.training import Run, Trainer
 from vptsp.world import World
 
 STEPS, CLASSES, B = 10, 12, 32
@@ -147,9 +156,13 @@ def in_process(rank, size, port, work, args, answers):
     answers.join_thread()
 
 
+# processes are forked from one that has imported all that is slow to import, and in which no test ran
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["pytest", "timm.models.vision_transformer", "vptsp.training"])
+
+
 def among(size, work, *args, limit=300):
     "What `work(world, *args)` gives in each process, and what it raised."
-    context = multiprocessing.get_context("spawn")
     answers, port = context.Queue(), free_port()
     started = [context.Process(target=in_process, args=(r, size, port, work, args, answers)) for r in range(size)]
     for process in started: process.start()
@@ -237,14 +250,17 @@ def test_three_that_talk():
         assert long[:, 0].tolist() == ([0, 0, 1] if rank == 0 else [])
 
 
-def ends(world, how):
-    "What a process meets when the other is killed, or fails and says so, in the midst of a run."
-    start = time.monotonic()
+signals = {"is killed": signal.SIGKILL, "hangs": signal.SIGSTOP}
+
+
+def ends(world, how, who=1):
+    "What a process meets when the other is killed, hangs, or fails and says so, in the midst of a run."
+    world._beats.every, world._beats.look, start = .1, .5, time.monotonic()
     try:
         with world.telling():
             world.wait()
-            if world.rank == 1 and how == "killed": os.kill(os.getpid(), 9)
-            if world.rank == 1: raise DataError("photos/7.jpg cannot be read.")
+            if world.rank == who and how in signals: os.kill(os.getpid(), signals[how])
+            if world.rank == who: raise DataError("photos/7.jpg cannot be read.")
             world.gather(torch.ones(3, 2))
     except DataError as e: return str(e), time.monotonic() - start
 
@@ -255,15 +271,72 @@ def test_a_process_that_fails_is_quoted():
     assert heard == "another process of this run ended: process 1 says: photos/7.jpg cannot be read."
 
 
-def test_a_process_that_is_killed_is_noticed(tmp_path):
-    context, port = multiprocessing.get_context("spawn"), free_port()
-    answers = context.Queue()
-    both = [context.Process(target=in_process, args=(r, 2, port, ends, ("killed",), answers)) for r in range(2)]
+@pytest.mark.parametrize("who", [0, 1])       # the first keeps the store through which they met
+@pytest.mark.parametrize("how", signals)
+def test_a_process_that_is_killed_or_hangs_is_noticed(how, who):
+    answers, port = context.Queue(), free_port()
+    both = [context.Process(target=in_process, args=(r, 2, port, ends, (how, who), answers)) for r in range(2)]
     for process in both: process.start()
-    try: rank, (heard, seconds) = answers.get(timeout=240)
+    try:
+        rank, (heard, seconds) = answers.get(timeout=240)
+        both[rank].join(60)
+        assert both[rank].exitcode == 0                                    # it ends, and waits no longer
     finally:
         for process in both: process.kill()
-    assert rank == 0 and heard.startswith("another process of this run ended") and seconds < 30
+    said = {"is killed": "another process of this run ended", "hangs": f"process {who} of this run gives no sign"}
+    assert rank == 1 - who and heard.startswith(said[how]) and seconds < 30
+    assert "The same command goes on" in heard or "the same command goes on" in heard
+
+
+# A whole run
+
+def photos(root):
+    "Nine classes of four images, the first four to train on."
+    images = load_emoji().train.of_classes(range(9))
+    for i in range(len(images)):
+        place = root/f"class {int(images.labels[i])}"
+        place.mkdir(parents=True, exist_ok=True)
+        if len(list(place.iterdir())) < 4: images.open(i).save(place/f"{i}.png")
+    return root
+
+
+def test_the_command_line_under_torchrun(tmp_path):
+    words = ["train", "emoji", "dataset=folder", "semantic_proxies=class_prompts", "bank=true", "optimizer=sgd",
+             "lr=0.01", "epochs=2", "batch_size=6", "num_prompts=2", "num_class_prompts=1", "--data",
+             str(photos(tmp_path/"photos")), "--out"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    ended = subprocess.run([*launcher, Path(sys.executable).with_name("vptsp"), *words, tmp_path/"two"], text=True,
+                           env=environment, capture_output=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert main([*words, str(tmp_path/"one")]) == 0
+    assert ended.stdout.count("epoch 1/2") == 1                                  # one of the two tells
+    one, two = (Run.load(tmp_path/name) for name in ("one", "two"))
+    assert json.loads((tmp_path/"two"/"run.json").read_text())["parts"][0]["processes"] == 2
+    theirs = two.model.tuned_state()
+    for name, t in one.model.tuned_state().items(): torch.testing.assert_close(t, theirs[name], rtol=0, atol=1e-5)
+    losses = [[line["loss"] for line in run.history] for run in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=0, abs=1e-5)
+    files = [sorted(str(path.relative_to(tmp_path/name)) for path in (tmp_path/name).rglob("*"))
+             for name in ("one", "two")]
+    assert files[0] == files[1]
+
+
+def alone_behind_a_run(world):
+    "What process 0 computes in training mode when the run is over, and the other one sleeps."
+    emoji = load_emoji()
+    few = RetrievalData("few", emoji.train.of_classes(range(4)), emoji.query.of_classes(range(2)))
+    cfg = Config.load("emoji", batch_size=8, epochs=1, num_prompts=1, num_class_prompts=1)
+    trainer = Trainer(cfg, few, callbacks=[])
+    run = trainer.fit()
+    assert trainer.world.size == 2 and trainer.steps
+    if not world.is_main: return None
+    return plain(run.model.train()(torch.randn(4, 3, 64, 64), torch.arange(4)).labels)
+
+
+def test_a_trained_model_waits_for_nobody():
+    labels, other = among(2, alone_behind_a_run)
+    assert other is None and list(labels) == [0, 1, 2, 3]
 
 
 # Who is refused

@@ -15,7 +15,7 @@ from typing import Any
 # %% ../nbs/11e_beats.ipynb #db1a9a11
 class Beats:
     "The pulse of a run's processes, in a store that all of them reach."
-    every, look, looks = 2., 5., 8     # seconds between beats; between looks; looks without a beat that are one's end
+    every, look, looks = 1., 2.5, 8    # seconds between beats; between looks; looks without a beat that are one's end
 
     def __init__(
         self,
@@ -24,7 +24,8 @@ class Beats:
         size: int,
     ):
         self.store, self.rank, self.others = store, rank, [r for r in range(size) if r != rank]
-        self.seen: dict[int, int] = {}
+        self.heard: dict[int, int] = {}      # their numbers, as the thread read them last
+        self.seen: dict[int, int] = {}       # and at the last look
         self.missed: Counter = Counter()
         self.ended = Event()
 
@@ -33,15 +34,16 @@ class Beats:
 
     def _beat(self) -> None:
         while not self.ended.wait(self.every):
-            with contextlib.suppress(Exception): self.store.add(f"beat {self.rank}", 1)    # no store: nobody is there
+            with contextlib.suppress(Exception):                      # no store: nobody is there
+                self.store.add(f"beat {self.rank}", 1)
+                for rank in self.others: self.heard[rank] = self.store.add(f"beat {rank}", 0)
 
     def silent(
         self,
     ) -> int | None:   # rank of a process that is not there any more; None where all are
         "Look around."
         for rank in self.others:
-            try: beats = self.store.add(f"beat {rank}", 0)
-            except Exception: beats = self.seen.get(rank, 0)          # no answer is no beat
+            beats = self.heard.get(rank, 0)
             self.missed[rank] = 0 if beats != self.seen.get(rank) else self.missed[rank] + 1
             self.seen[rank] = beats
         return next((rank for rank in self.others if self.missed[rank] >= self.looks), None)

@@ -177,7 +177,7 @@ def _whose(e: Exception) -> str | None:
     from vptsp.launchers import WorldError, place_of
     rank, size, local = (place_of(name, os.environ) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     met = "torch" in sys.modules and sys.modules["torch"].distributed.is_initialized()
-    if isinstance(e, WorldError) or local and not met: return None
+    if isinstance(e, WorldError) and (e.is_told or rank != 1) or local and not met: return None    # 1: if 0 is gone
     return f"process {rank} of {size}: "
 
 def _refuse_several(args: object) -> None:

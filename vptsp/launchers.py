@@ -18,6 +18,13 @@ from .registry import ConfigError
 # %% ../nbs/11d_launchers.ipynb #e9f397eb
 class WorldError(DataError):
     "The processes of a run cannot find each other, or one of them ended. The message says which and why."
+    def __init__(
+        self,
+        message: str,
+        is_told: bool = False,   # whether the process that ended says it itself
+    ):
+        super().__init__(message)
+        self.is_told = is_told
 
 _names = {"RANK": "PMI_RANK OMPI_COMM_WORLD_RANK MV2_COMM_WORLD_RANK",
           "WORLD_SIZE": "PMI_SIZE OMPI_COMM_WORLD_SIZE MV2_COMM_WORLD_SIZE",

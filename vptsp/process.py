@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -153,18 +154,22 @@ def keep_memory() -> bool:  # whether it could be asked for
 def heeding(
     stop: Callable[[], Any],    # called at the first signal, between two steps of Python
     *signals: signal.Signals,
+    echo: float = 0.,           # seconds in which the same signal once more is the first one, passed on by a launcher
 ) -> Iterator[None]:
     "A block in which a signal makes `stop` bring the work to its end, and has its usual effect behind the block."
-    heard: list[int] = []
-    def first(number: int, frame: Any) -> None:
-        heard.append(number)
+    heard: dict[int, float] = {}
+    def hear(number: int, frame: Any) -> None:
+        if number in heard and time.monotonic() - heard[number] < echo: return
+        if number in heard:                                      # a second one is not waited for
+            signal.signal(number, usual[signal.Signals(number)])
+            return signal.raise_signal(number)
+        heard[number] = time.monotonic()
         stop()
-        signal.signal(number, usual[signal.Signals(number)])     # a second one is not waited for
     in_main_thread = threading.current_thread() is threading.main_thread()
     usual = {s: signal.getsignal(s) for s in signals} if in_main_thread else {}
     usual = {s: handler for s, handler in usual.items() if handler not in (None, signal.SIG_IGN)}
-    for s in usual: signal.signal(s, first)
+    for s in usual: signal.signal(s, hear)
     try: yield
     finally:
         for s, handler in usual.items(): signal.signal(s, handler)
-    for number in heard[:1]: signal.raise_signal(number)
+    for number in list(heard)[:1]: signal.raise_signal(number)

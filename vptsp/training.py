@@ -10,6 +10,7 @@ __all__ = ['Trainer', 'Callback', 'Progress', 'watcher', 'Stopped', 'interruptib
 import contextlib
 import copy
 import logging
+import os
 import time
 from pathlib import Path
 from random import Random
@@ -25,6 +26,7 @@ from .config import Config
 from .data import RetrievalData
 from .embedding import embed_all  # noqa: F401
 from .going_on import Start, check_training_classes, put_aside, settings_in, start_and_weights
+from .launchers import place_of
 from .limits import check_run
 from .loaders import as_weights_ask, train_loader
 from .losses import build_loss
@@ -98,7 +100,7 @@ class Trainer:
         self.device = self.accelerator.device
         spare = copy.deepcopy(backbone) if tuned else None
         self.model = build_model(cfg, len(self.data.train.classes), pretrained, weights, backbone)
-        self.model.classes, self.model.world = self.data.train.classes, self.world
+        self.model.classes = self.data.train.classes
         self.mean, self.std = self.model.backbone.mean, self.model.backbone.std
         self.start = Start.read(tuned, self.model, spare, weights) if tuned else None
         self.started_from = self.start.about if self.start else None
@@ -109,7 +111,8 @@ class Trainer:
         self.stopping = False
         self._notify("fit_prepare")
         watched_in_a_thread = any(c.stops for c in self.callbacks)
-        with heeding(self.stop, *[SIGTERM] if watched_in_a_thread else [SIGTERM, SIGINT]):
+        echo = 0. if place_of("RANK", os.environ) is None else 2.
+        with heeding(self.stop, *[SIGTERM] if watched_in_a_thread else [SIGTERM, SIGINT], echo=echo):
             return interruptible(self._fit_alone, self.stop) if watched_in_a_thread else self._fit_alone()
 
     def _fit_alone(self) -> Run:
@@ -139,6 +142,7 @@ class Trainer:
 @patch
 def _fit(self: Trainer) -> Run:
     run, model = None, self.model.to(self.device)
+    model.world = self.world                           # until the end of `fit`: then it waits for nobody
     try:
         with contextlib.ExitStack() as held:
             self.world.from_main(lambda: hold(self, held))
@@ -150,7 +154,9 @@ def _fit(self: Trainer) -> Run:
         if self.begun: self._break_off(e)
         self.begun, self.so_far = False, None          # who knows where a step was broken off
         raise
-    finally: self._notify("fit_end", run)
+    finally:
+        model.world = World()
+        self._notify("fit_end", run)
     return run
 
 @patch

@@ -85,9 +85,12 @@ def together(self: World) -> Iterator[None]:
     except (RuntimeError, ValueError) as e:
         if isinstance(e, WorldError): raise
         said = str(e).splitlines()[0].split("] ", 1)[-1]          # behind a place in Gloo's source
-        why = last_words(self._store, self.rank, self.size) or f"its own output says why ({said[:120]})"
-        message = f"another process of this run ended: {why}"
-        raise WorldError(message) from e
+        told = last_words(self._store, self.rank, self.size)
+        message = f"another process of this run ended: {told or f'{_untold} ({said[:120]}).'}"
+        raise WorldError(message, bool(told)) from e
+
+_untold = ("its own output or that of the launcher says why, and the same command goes on from the last checkpoint; "
+           "here its connection broke")
 
 def _heard(world: World, work: Any, on_gpu: bool = False) -> None:
     "Wait for a message as long as all are there. Raises `WorldError`. (What is on a GPU, the GPU waits for.)"
@@ -209,7 +212,7 @@ def from_main(
     answer = answer if self.is_main else pickle.loads(data.numpy().tobytes())
     if answer[1]:
         message = f"the main process ended: {answer[1]}"
-        raise WorldError(message)
+        raise WorldError(message, is_told=True)
     return answer[0]
 
 @patch

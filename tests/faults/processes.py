@@ -59,9 +59,12 @@ ENV = {**os.environ, "PYTHONPATH": str(ROOT), "MASTER_ADDR": "127.0.0.1", "GLOO_
 def torchrun(n): return [BIN/"torchrun", "--standalone", "--nproc-per-node", n, SCRIPT]
 
 
+def children(pid): return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Launched:
     "A command under a launcher, to its end."
-    def __init__(self, launcher, words, limit=150., send=None, **environment):
+    def __init__(self, launcher, words, limit=150., send=None, everyone=False, **environment):
         LOG.write_text("")
         start = time.monotonic()
         command = [str(w) for w in (*launcher, *words)]
@@ -69,7 +72,8 @@ class Launched:
                                    stderr=subprocess.STDOUT, start_new_session=True, cwd=FOLDER)
         if send:
             while not LOG.read_text().count("\n") > 6 and process.poll() is None: time.sleep(.05)
-            process.send_signal(send)
+            started = children(process.pid) if everyone else []
+            for pid in (process.pid, *started): os.kill(pid, send)
         try: self.text, self.code = process.communicate(timeout=limit)[0], process.returncode
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
@@ -114,7 +118,7 @@ SGD = ("optimizer=sgd", "lr=0.01")
 for variant in ("dense", "bank", "mix, bank, SGD", "vpt", "full", "lora"): shared("torchrun, 2", variant, 2, *SGD)
 shared("torchrun, 2", "bank", 2, tolerance=1e-3)     # AdamW: rounding of small gradients is amplified
 for n in (3, 4): shared(f"torchrun, {n}, uneven shares", "bank", n, *SGD)
-shared("torchrun, 2, odd batches", "dense", 2, *SGD, "batch_size=5")
+shared("torchrun, 2, odd batches", "dense", 2, *SGD, "batch_size=6")
 shared("torchrun, 2", "accumulate, clip", 2, *SGD)
 shared("torchrun, 2, workers", "bank, 2 workers", 2, *SGD)
 accelerate = [BIN/"accelerate", "launch", "--cpu", "--num_processes", 1, "--num_machines", 1, "--mixed_precision", "no",
@@ -122,12 +126,12 @@ accelerate = [BIN/"accelerate", "launch", "--cpu", "--num_processes", 1, "--num_
 shared("accelerate launch, 1", "bank", 1, *SGD, launcher=accelerate)
 
 
-def harmed(case, within=60, go_on=2, send=None, want=None, **harm):
+def harmed(case, within=60, go_on=2, want=None, **harm):
     "A run that a fault ends; then the same command in so many processes."
     one, run = fresh("one"), fresh("several")
     words = ("epochs=3", "eval_from=2", *SGD)
     must(vptsp_(*train(one, "bank", *words)))
-    first = Launched(torchrun(2), train(run, "bank", *words), send=send, **harm)
+    first = Launched(torchrun(2), train(run, "bank", *words), **harm)
     kept = epoch_of(run)
     second = Launched(torchrun(go_on), train(run, "bank", *words)) if go_on > 1 else vptsp_(*train(run, "bank", *words))
     far = distance(one, run) if second.code == 0 else float("inf")
@@ -137,14 +141,15 @@ def harmed(case, within=60, go_on=2, send=None, want=None, **harm):
 
 
 for who in "01":
-    for kind, want in (("kill", None), ("raise", "a fault of this process"), ("exit", None), ("nan", "step")):
-        if kind == "raise": want = None
+    for kind in ("kill", "raise", "exit", "nan"):
+        want = {"nan": "step", "raise": None}.get(kind, "another process of this run ended")
         harmed(f"rank {who}: {kind} at step 6", HARM=kind, WHO=who, AT="6", want=want)
 harmed("rank 1 is killed, then one process goes on", go_on=1, HARM="kill", WHO="1", AT="6")
 harmed("rank 1 is killed in the first step of an epoch", HARM="kill", WHO="1", AT="9")
 harmed("rank 1 hears SIGTERM", HARM="term", WHO="1", AT="6")
 for number in (signal.SIGTERM, signal.SIGINT): harmed(f"the launcher hears {number.name}", send=number)
-harmed("rank 1 hangs", within=120, HARM="hang", WHO="1", AT="6")
+for who in "01": harmed(f"rank {who} hangs", within=75, HARM="hang", WHO=who, AT="6", want="gives no sign of life")
+harmed("a scheduler tells all of it, and the launcher tells its processes", send=signal.SIGTERM, everyone=True)
 
 # one process writes; other commands and the wrong number of machines
 reference = fresh("reference")
