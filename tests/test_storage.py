@@ -350,7 +350,8 @@ def writes(run, version):
             "second checkpoint": lambda: write_checkpoint(run/"checkpoint", model, made, about),
             "history": lambda: write_history(run, history),
             "model": lambda: model.save(run/"model", metrics={"R@1": version/10}),
-            "metrics": lambda: write_json(run/"metrics.json", {"R@1": version/10, "frozen": {"R@1": .1}})}
+            "metrics": lambda: write_json(run/"metrics.json", {"R@1": version/10, "frozen": {"R@1": .1},
+                                                                "data sha256": ""})}
 
 @pytest.fixture
 def small_disk(tmp_path):
@@ -415,7 +416,7 @@ def test_a_run_is_read_in_parts(tmp_path, caplog):
     for damaged in (b"", b"[]", b"{}", b"\xff", b'{"frozen": 5}'):
         (run/"metrics.json").write_bytes(damaged)
         with pytest.raises(DamagedFile, match="metrics.json' is damaged"): Run.load(run)
-    write_json(run/"metrics.json", {"frozen": {}})
+    write_json(run/"metrics.json", {"frozen": {}, "data sha256": ""})
     shutil.rmtree(run/"model")
     with pytest.raises(FileNotFoundError, match="its model is gone"): Run.load(run)
     (run/"metrics.json").unlink()
