@@ -1,4 +1,7 @@
+import os
 from pathlib import Path
+
+import pytest
 
 GOLDEN = Path(__file__).parent/"golden"
 
@@ -14,3 +17,20 @@ def pytest_generate_tests(metafunc):
         folder = Path(metafunc.config.getoption("golden"))
         names = sorted(path.stem for path in folder.glob(f"{kind}*.json"))
         metafunc.parametrize("fixture", [folder/name for name in names], ids=names)
+
+
+# Variants of what other tests hold too, and faults tried at many places: minutes in all.
+LONG = ("every_refusal_of_the_system", "a_save_that_is_killed_anywhere", "no_room_at_any_operation",
+        "of_an_eager_one[in batch]", "of_an_eager_one[shared prompts]", "of_an_eager_one[no prompts]",
+        "of_an_eager_one[gru]", "of_an_eager_one[gru from the mean]", "of_an_eager_one[mix]",
+        "a_kill_costs_minutes[changes2]", "a_kill_costs_minutes[changes4]", "the_best_epoch_is_kept[3]",
+        "those_of_a_longer_run[changes1]", "those_of_a_longer_run[changes2]", "any_terminal[ascii]",
+        "any_terminal[utf-8]", "evaluate_by_a_column_of_a_data_set", "evaluate_says_where_images_are_others",
+        "commands_over_such_names", "fills_up_at_each_write_in_turn[8192]")
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get("VPTSP_LONG"): return
+    for item in items:
+        if any(name in item.nodeid for name in LONG):
+            item.add_marker(pytest.mark.skip(reason="takes long: VPTSP_LONG=1 make test"))
