@@ -19,8 +19,20 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("fixture", [folder/name for name in names], ids=names)
 
 
+@pytest.fixture
+def accelerate():
+    "The library, before and after whose use this process has no Accelerator: there is one state of it a process."
+    import accelerate
+    def reset():
+        accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+        accelerate.state.GradientState._reset_state()
+    reset()
+    yield accelerate
+    reset()
+
+
 # Variants of what other tests hold too, and faults tried at many places: minutes in all.
-LONG = ("every_refusal_of_the_system", "a_save_that_is_killed_anywhere", "no_room_at_any_operation",
+LONG = ("by_inductor", "every_refusal_of_the_system", "a_save_that_is_killed_anywhere", "no_room_at_any_operation",
         "of_an_eager_one[in batch]", "of_an_eager_one[shared prompts]", "of_an_eager_one[no prompts]",
         "of_an_eager_one[gru]", "of_an_eager_one[gru from the mean]", "of_an_eager_one[mix]",
         "a_kill_costs_minutes[changes2]", "a_kill_costs_minutes[changes4]", "the_best_epoch_is_kept[3]",

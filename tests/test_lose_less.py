@@ -90,13 +90,14 @@ def test_figures_that_are_damaged_are_measured_again(tmp_path, monkeypatch, whol
     assert_equal(trainer(tmp_path/"run", MEASURED).fit(), whole)
 
 
-def test_the_frozen_backbone_is_measured_once_however_often_the_first_epoch_is_killed(tmp_path, monkeypatch, whole):
+def test_the_frozen_backbone_is_measured_once_however_often_the_start_is_killed(tmp_path, monkeypatch, whole):
     frozen = counted(monkeypatch, "measure_frozen")
-    for name in ("_warm_up", "_train_epoch", "_train_epoch"):
+    for name in ("_warm_up", "_train_epoch", "_measure_frozen", "_measure_epoch", "_measure_epoch"):
         with monkeypatch.context() as m:
             m.setattr(Trainer, name, killed)
             with pytest.raises(Killed): trainer(tmp_path/"run", MEASURED).fit()
-        assert not (tmp_path/"run"/"history.jsonl").exists()                 # who waits for it waits for an epoch
+        begun = name in ("_warm_up", "_train_epoch")
+        assert (tmp_path/"run"/"history.jsonl").exists() != begun            # who waits for it waits for an epoch
     assert_equal(trainer(tmp_path/"run", MEASURED).fit(), whole)
     assert len(frozen) == 1
 

@@ -11,7 +11,6 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch.amp import GradScaler
 
@@ -121,8 +120,8 @@ class Look(Callback):
     def step_end(self, trainer, loss): self.seen.append(self.what())
 
 
-def test_an_accelerator_of_ones_own_is_left_alone():
-    theirs = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=4)
+def test_an_accelerator_of_ones_own_is_left_alone(accelerate):
+    theirs = accelerate.Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=4)
     net = torch.nn.Linear(4, 4)
     net, optimizer = theirs.prepare(net, torch.optim.SGD(net.parameters(), .1))
     def states(): return [dict(kind._shared_state) for kind in (AcceleratorState, GradientState, PartialState)]
@@ -132,7 +131,7 @@ def test_an_accelerator_of_ones_own_is_left_alone():
     with theirs.autocast(): assert torch.nn.Linear(4, 4)(torch.randn(2, 4)).dtype == torch.bfloat16
     theirs.backward(net(torch.randn(2, 4)).square().mean())
     optimizer.step()
-    assert Accelerator(cpu=True, mixed_precision="bf16").mixed_precision == "bf16"
+    assert accelerate.Accelerator(cpu=True, mixed_precision="bf16").mixed_precision == "bf16"
 
 
 def test_what_a_launcher_left_in_the_environment(monkeypatch, caplog):
@@ -157,7 +156,8 @@ def test_two_trainers_alive_at_once():
     assert same(runs[0], plain[0]) and same(runs[1], plain[1])
 
 
-def test_precision_belongs_to_one_object():
+def test_precision_belongs_to_one_object(monkeypatch):
+    monkeypatch.setattr(process, "cpu_has_bf16", lambda: False)
     assert Precision("fp16", "cpu").scaler is None and Precision("bf16", "cpu").mixed_precision == "no"
     net = torch.nn.Linear(2, 2)
     with Precision("bf16", "cpu").autocast(): assert net(torch.ones(1, 2)).dtype == torch.float32

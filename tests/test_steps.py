@@ -278,10 +278,9 @@ def test_the_process_that_has_the_image_names_it(rank, theirs, says):
     with pytest.raises(BadNumbers, match=says): t.step(x)
 
 
-def test_with_an_accelerator_of_ones_own():
-    from accelerate import Accelerator
+def test_with_an_accelerator_of_ones_own(accelerate):
     t, plain = Training(), Training()
-    accelerator = Accelerator(cpu=True)
+    accelerator = accelerate.Accelerator(cpu=True)
     t.optimizer, t.precision = accelerator.prepare(t.optimizer), accelerator
     for x in (t, plain): x.step()
     assert same(t.state(), plain.state())

@@ -84,7 +84,7 @@ def test_all_of_a_run_is_sent(like, every):
     assert given["project"] == "cub" and given["config"]["lr"] == Config.load("emoji").lr
     assert run.sent[:4] == [(step, {"loss": 4. - step}) for step in range(1, 5)]
     assert run.sent[4:] == [(4, {"epoch": 1, "epoch loss": 1.5, "lr/tuned": .005, "seconds": 2., "R@1": .75,
-                                 "MAP@R (published code)": .5})]
+                                 "MAP@R (published code)": .5, "frozen R@1": .5})]
     assert run.code == 0
 
 @pytest.mark.parametrize("like, kept", [(wandb_like, {"id": "1a2b3c"}), (trackio_like, {"name": "brave-fox-1"})])
@@ -229,7 +229,7 @@ def test_mlflow(monkeypatch):
     t = play(tracker)
     assert called[0] == ("run", None, "of cub") and called[1][0] == "params" and called[-1] == "end"
     assert (4, {"epoch": 1, "epoch loss": 1.5, "lr/tuned": .005, "seconds": 2., "R at 1": .75,
-                "MAP at R published code": .5}) in called
+                "MAP at R published code": .5, "frozen R at 1": .5}) in called
     called.clear()
     play(tracker, t)
     assert called[0] == ("run", "f00", "of cub")                            # the same run goes on

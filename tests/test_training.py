@@ -156,6 +156,15 @@ def test_frozen_figures_know_nothing_of_prompts_and_adapters():
     assert measure_frozen(tuned, FEW) == measure(plain, FEW)
     assert tuned.training
 
+@pytest.mark.parametrize("method", ["vptsp-g", "bitfit", "full", "lora", "adapter"])
+def test_frozen_figures_are_those_of_before_training(tmp_path, method):
+    cfg = CFG.as_method(method).replace(epochs=2)
+    before = measure_frozen(build_model(cfg, 24, pretrained=False), FEW)
+    run = trainer(cfg).fit()
+    assert run.metrics["frozen"] == before
+    known = trainer(cfg, frozen=before).fit()           # nothing was measured in its midst
+    for name, t in run.model.tuned_state().items(): assert torch.equal(t, known.model.tuned_state()[name]), name
+
 # runs
 
 def test_a_run_as_text_and_table():
@@ -305,6 +314,6 @@ def test_names_that_others_put_something_else_in_place_of(monkeypatch, tmp_path)
         monkeypatch.setattr(Trainer, name, counted)
     steps = trainer(CFG.replace(epochs=1), tmp_path/"run")
     steps.fit()
-    before = ["build_optimizer", "measure_frozen", "_checkpoint", "_checkpoint"]
-    assert calls == [*before, *["training_step"]*steps.steps, "_checkpoint", "_measure", "_finish"]
+    epoch = [*["training_step"]*steps.steps, "_checkpoint", "measure_frozen", "_checkpoint", "_measure"]
+    assert calls == ["build_optimizer", "_checkpoint", *epoch, "_finish"]
     shutil.rmtree(tmp_path/"run")

@@ -94,7 +94,7 @@ class Tracker(Callback):
     def epoch_end(self, trainer: Any, line: dict) -> None:
         self._send_losses()
         values = {"epoch loss" if name == "loss" else name: value for name, value in numbers_in(line).items()}
-        self._send(values, trainer.step)
+        self._send(values | numbers_in(trainer.frozen or {}, "frozen "), trainer.step)
 
     def fit_end(self, trainer: Any, run: Any) -> None:
         self._send_losses()

@@ -37,6 +37,7 @@ from .process import Precision, heeding, keep_memory, launched, on_its_own  # no
 from .run_card import finish_card, note_on_skipped, skipped_in_all, write_card
 from vptsp.runs import (
     Run,
+    backbone_tensors,
     definitions,  # noqa: F401
     measure,
     measure_frozen,
@@ -102,6 +103,7 @@ class Trainer:
         self.model = build_model(cfg, len(self.data.train.classes), pretrained, weights, backbone)
         self.model.classes = self.data.train.classes
         self.mean, self.std = self.model.backbone.mean, self.model.backbone.std
+        self.bare = backbone_tensors(self.model)       # as they came, for the frozen figures
         self.start = Start.read(tuned, self.model, spare, weights) if tuned else None
         self.started_from = self.start.about if self.start else None
 
@@ -167,6 +169,7 @@ def _to_the_end(self: Trainer) -> Run:
     if self.world.is_main: write_card(self, self.out)
     self._notify("fit_start")
     while True:
+        if self.unmeasured or not self.cfg.epochs: self._measure_frozen()
         if self.unmeasured: self._measure_epoch()
         if self.epoch == self.cfg.epochs or is_over(self.cfg, self.history): break
         self._train_epoch()
@@ -235,17 +238,13 @@ def _prepare(
 
 @patch
 def _begin(self: Trainer) -> None:
-    "What is known before a model is tuned: the frozen backbone's figures, which are kept at once."
+    "A run of which nothing is on disk."
     if self.step:
         message = ("this Trainer has trained already and nothing of it is on disk: make a new one, "
                    "or give it a folder to go on from (out=...).")
         raise RuntimeError(message)
     for sentence in words_on_beginning(self): self.say(sentence)
-    if self.frozen is None:
-        self.frozen = measure_frozen(self.model, self.data, self.device, self.world) if self.data.has_test else {}
-    if self.out and self.world.is_main:
-        self.cfg.save(self.out/"config.yaml")
-        self._checkpoint()
+    if self.out and self.world.is_main: self.cfg.save(self.out/"config.yaml")
 
 @patch
 def _warm_up(self: Trainer) -> None:
@@ -307,6 +306,14 @@ def _end_epoch(self: Trainer, so_far: SoFar) -> None:
     self.history.append(line | skipped_in_all(self, so_far.skipped))
     self.epoch += 1
     self.so_far, self.unmeasured = None, True
+    self._checkpoint()
+
+@patch
+def _measure_frozen(self: Trainer) -> None:
+    "The bare backbone's figures, kept at once. They wait for the first epoch, so that the first step comes soon."
+    if self.frozen is not None: return
+    measured = measure_frozen(self.model, self.data, self.device, self.world, self.bare) if self.data.has_test else {}
+    self.frozen = measured                             # only now: measuring can be stopped
     self._checkpoint()
 
 @patch

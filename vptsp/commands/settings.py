@@ -155,18 +155,21 @@ def changes_from(
     parser: Parser | None = None,  # of the command; None outside one
     line: list[str] | None = None,  # the whole command line
 ) -> dict[str, Any]:        # setting -> value
-    "Settings that `name=value` change. Raises `Mistake` with what should have been typed."
+    "Settings that `name=value` change; of two values the later, with a warning. Raises `Mistake` for what is none."
     parser, line, changes = parser or _any_parser(), line or words, {}
     for word in words:
         if word.startswith("-") and not word[1:2].isdigit(): raise refuse_option(word, parser, line)
         name, equals, text = (part.strip() for part in word.partition("="))
         if not equals or not name or not text: raise refuse_word(word, parser, line)
         name = _setting_named(name, text, parser)
-        _put(changes, name, _value(name, text), text)
+        value = _value(name, text)
+        if changes.get(name, value) != value:
+            warnings.warn(f"{name} is given twice: {text} holds, not {_typed(changes[name])}.", stacklevel=2)
+        changes[name] = value
     return changes
 
 def _put(changes: dict[str, Any], name: str, value: Any, text: object) -> None:
-    "Raises `Mistake` where another value was given before."
+    "Put what an option says. Raises `Mistake` where a word says another thing: of two kinds none is the later."
     if name in changes and changes[name] != value:
         message = f"{name} is given twice, {_typed(changes[name])} and {text}: leave one out."
         raise Mistake(message)

@@ -174,7 +174,7 @@ def fit_prepare(self: Live, trainer: Any) -> None:
     self.begun, self.steps, self.stepping, self.measured = time.perf_counter(), 0, 0., []
     self.blind = False
     with self._harmless(): self.handle = display(self, display_id=True) if in_notebook() else None
-    self._show(trainer, "running", "measuring the frozen backbone" if trainer.frozen is None else "preparing")
+    self._show(trainer, "running", "preparing")
 
 @patch
 def fit_start(self: Live, trainer: Any) -> None:
@@ -204,7 +204,7 @@ def _follow(self: Live, t: Any, now: float) -> None:
     "Drift, some twenty times an epoch; a picture, if the last one is old enough."
     if self.start is not None and t.step % max(1, t.steps//20) == 0:
         self.drifts.append((t.step, *drift(self.start, t.model.proxies.current()[self.watched])))
-    measuring = t.step % t.steps == 0 and _measured(t.cfg, t.epoch + 1)
+    measuring = t.step % t.steps == 0 and (t.frozen is None or _measured(t.cfg, t.epoch + 1))
     if measuring or now - self.drawn >= self.every:
         what = "measuring" if measuring else self._pace(t)
         self._show(t, "running", f"epoch {t.epoch + 1} of {t.cfg.epochs}, {what}")
