@@ -60,8 +60,8 @@ class Precision:
             raise ConfigError(message)
         if wanted != "bf16" or self.device.type != "cpu": return "no"
         if cpu_has_bf16(): return "bf16"
-        self.notes.append("mixed_precision = bf16 is not followed: this processor has no bf16, which would take three "
-                          "to four times as long as fp32; the run computes in fp32.")
+        self.notes.append("mixed_precision = bf16 is not followed: this processor has no bf16, which would take "
+                          "several times as long as fp32; the run computes in fp32.")
         return "no"
 
     def autocast(self) -> Any:
