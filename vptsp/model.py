@@ -26,7 +26,7 @@ from .heads import Head, NoHead
 from .limits import about_model, check_model, named_in
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .passes import Output, TwoPasses
-from .pretrained import check_image_size, check_numbers, load_vit
+from .pretrained import check_image_size, check_numbers, first_blocks, load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import SemanticProxies, full_precision
 from vptsp.tensors import (
@@ -123,7 +123,8 @@ def build_model(
     check_model(_assembled, cfg, num_classes, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(cfg.seed)
-        vit = backbone if backbone is not None else load_vit(cfg.backbone, pretrained, weights, cfg.image_size)
+        if backbone is not None: vit = first_blocks(backbone, cfg.depth)
+        else: vit = load_vit(cfg.backbone, pretrained, weights, cfg.image_size, cfg.depth)
         return _assembled(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
 
 def _assembled(cfg: Config, backbone: Backbone, num_classes: int) -> Model:
