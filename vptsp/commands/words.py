@@ -98,6 +98,7 @@ _said: list[tuple[str, str | Callable[[re.Match], str]]] = [  # pattern of the l
     (r"leave it out of `?ks`?|choose smaller `?ks`?", "give more images"),
     (r"with `most`", "with --most"),
     (r"and give its path as `file` \(--from\)", "and give its path with --from"),
+    (r"as `out` \(--out\)", "with --out"),
     (r"give the path of (\S+) as `file` \(--from\)", r"give the path of \1 with --from"),
     (r"fetch_backbone\('[^']*'\) \(on the command line: (.*?)\)", r"\1"),
     (r"^depth = (.*?): this must be", r"the setting depth is \1: this must be"),
