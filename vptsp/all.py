@@ -6,14 +6,14 @@
 __all__ = ['attention_arrays', 'attention_maps', 'DataCheck', 'check_data', 'compare', 'layout', 'umap_layout', 'proxy_figures',
            'Snapshots', 'study', 'Backbone', 'BackboneError', 'datasets', 'load_dataset', 'load_emoji',
            'register_benchmark', 'Callback', 'clustering_metrics', 'Config', 'ConfigError', 'methods', 'presets',
-           'RetrievalData', 'embed_all', 'embed_images', 'DataError', 'Hits', 'ImageSet', 'show_classes',
-           'eval_transform', 'NormSoftmaxLoss', 'ProxyAnchorLoss', 'ProxyNCALoss', 'ProxyNCAPaperLoss',
-           'ProxyNCAPublishedLoss', 'build_loss', 'register_loss', 'evaluate', 'rank', 'retrieval_metrics', 'Model',
-           'Output', 'build_model', 'load_vit', 'GRUAccumulator', 'MeanAccumulator', 'SemanticProxies',
-           'register_accumulator', 'load_published', 'from_csv', 'from_folder', 'from_hf', 'from_pairs', 'Gallery',
-           'GalleryError', 'Run', 'measure', 'approximate_search', 'compare_searches', 'neighbours', 'Tracker',
-           'TensorBoard', 'MLflow', 'Trainer', 'AttentionViewer', 'Explorer', 'show_retrievals', 'ProxyInspector',
-           'Live', 'demo', 'report_page']
+           'RetrievalData', 'embed_all', 'embed_images', 'DataError', 'fetch_backbone', 'fetch_groceries', 'Hits',
+           'ImageSet', 'show_classes', 'eval_transform', 'NormSoftmaxLoss', 'ProxyAnchorLoss', 'ProxyNCALoss',
+           'ProxyNCAPaperLoss', 'ProxyNCAPublishedLoss', 'build_loss', 'register_loss', 'evaluate', 'rank',
+           'retrieval_metrics', 'Model', 'Output', 'build_model', 'load_vit', 'GRUAccumulator', 'MeanAccumulator',
+           'SemanticProxies', 'register_accumulator', 'load_published', 'from_csv', 'from_folder', 'from_hf',
+           'from_pairs', 'Gallery', 'GalleryError', 'Run', 'measure', 'approximate_search', 'compare_searches',
+           'neighbours', 'Tracker', 'TensorBoard', 'MLflow', 'Trainer', 'AttentionViewer', 'Explorer',
+           'show_retrievals', 'ProxyInspector', 'Live', 'demo', 'report_page']
 
 # %% ../nbs/41_all.ipynb #135ae505
 import vptsp.widgets.check  # noqa: F401, draws what `check_data` finds
@@ -30,7 +30,9 @@ from .clustering import clustering_metrics
 from .config import Config, ConfigError, methods, presets
 from .data import RetrievalData
 from .embedding import embed_all, embed_images
+from .fetched import fetch_backbone
 from .files import DataError
+from .groceries import fetch_groceries
 from .hits import Hits
 from .images import ImageSet, show_classes
 from .loaders import eval_transform
@@ -66,7 +68,8 @@ _all_ = ["attention_arrays", "attention_maps", "DataCheck", "check_data", "compa
          "umap_layout", "proxy_figures", "Snapshots", "study", "Backbone", "BackboneError",
          "datasets", "load_dataset", "load_emoji", "register_benchmark", "Callback",
          "clustering_metrics", "Config", "ConfigError", "methods", "presets", "RetrievalData",
-         "embed_all", "embed_images", "DataError", "Hits", "ImageSet", "show_classes",
+         "embed_all", "embed_images", "DataError", "fetch_backbone", "fetch_groceries", "Hits", "ImageSet",
+         "show_classes",
          "eval_transform", "NormSoftmaxLoss", "ProxyAnchorLoss", "ProxyNCALoss", "ProxyNCAPaperLoss",
          "ProxyNCAPublishedLoss", "build_loss",
          "register_loss", "evaluate", "rank", "retrieval_metrics", "Model", "Output",

@@ -21,7 +21,7 @@ from .backbone import Backbone, BackboneError
 from .config import Config, ConfigError
 from .files import printable
 from .machine import free_memory, in_bytes
-from .pretrained import load_vit
+from .pretrained import first_blocks, load_vit
 from .tuning import part_of
 from .yaml12 import shown
 
@@ -176,7 +176,8 @@ def check_model(
     refuse_what_has_no_room(image_needs(cfg), cfg, free)
     if torch.get_default_device().type == "meta": return None            # it is only counted
     def make() -> Made:
-        bare: Any = load_vit(cfg.backbone, False, None, cfg.image_size) if vit is None else without_memory(vit)
+        if vit is None: bare: Any = load_vit(cfg.backbone, False, None, cfg.image_size, cfg.depth)
+        else: bare = first_blocks(without_memory(vit), cfg.depth)
         return assembled(cfg, Backbone(bare, cfg.pool, cfg.checkpointing), num_classes)
     model = planned(make)
     if model is not None: refuse_what_has_no_room([*needs(model), *image_needs(cfg, model)], cfg, free)

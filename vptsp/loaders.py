@@ -40,6 +40,7 @@ from .files import DataError
 from .identity import can_be_read_apart
 from .images import ImageSet
 from .labels import number_labels
+from .settings import backbones
 
 if TYPE_CHECKING:  # seconds to import: what builds a transform imports it
     from torchvision.transforms import Compose
@@ -51,6 +52,7 @@ def _asked(cfg: Config, vit: Any) -> dict[str, Any]:
     "What the weights' own configuration says; by their name where there is no module."
     if vit is not None: found = getattr(vit, "pretrained_cfg", None)
     elif cfg.backbone == "bundled": found = dict(interpolation="bilinear", crop_pct=1.)
+    elif cfg.backbone in backbones: found = backbones[cfg.backbone].asks
     else:
         import timm
         try: found = timm.get_pretrained_cfg(cfg.backbone, allow_unregistered=False)

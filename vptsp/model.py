@@ -18,7 +18,7 @@ from torch import nn
 
 from . import __version__
 from .backbone import Backbone, BackboneError
-from .cards import card_table, card_text
+from .cards import backbone_called, card_table, card_text
 from .config import Config, accumulators
 from .files import DataError, make_folder, moved, replacing, write_json, write_text
 from .fingerprints import fingerprint_of, old_fingerprint_of
@@ -26,7 +26,7 @@ from .heads import Head, NoHead
 from .limits import about_model, check_model, named_in
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .passes import Output, TwoPasses
-from .pretrained import check_image_size, check_numbers, load_vit
+from .pretrained import check_image_size, check_numbers, first_blocks, load_vit
 from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
 from .proxies import SemanticProxies, full_precision
 from vptsp.tensors import (
@@ -123,7 +123,8 @@ def build_model(
     check_model(_assembled, cfg, num_classes, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(cfg.seed)
-        vit = backbone if backbone is not None else load_vit(cfg.backbone, pretrained, weights, cfg.image_size)
+        if backbone is not None: vit = first_blocks(backbone, cfg.depth)
+        else: vit = load_vit(cfg.backbone, pretrained, weights, cfg.image_size, cfg.depth)
         return _assembled(cfg, Backbone(vit, cfg.pool, cfg.checkpointing), num_classes)
 
 def _assembled(cfg: Config, backbone: Backbone, num_classes: int) -> Model:
@@ -158,7 +159,7 @@ def _repr_html_(self: Model) -> str:
     rows = "".join(f"<tr><td>{html.escape(part)}</td><td style='text-align:right'>{number:,}</td></tr>"
                    for part, number in parts.items())
     whole = sum(p.numel() for p in self.parameters())
-    caption = (f"{html.escape(self.cfg.backbone)}, {self.num_classes} classes, embeddings of "
+    caption = (f"{html.escape(backbone_called(self.cfg))}, {self.num_classes} classes, embeddings of "
                f"{self.proxies.bias.shape[1]}: {sum(parts.values()):,} trainable of {whole:,} parameters")
     return f"<table><caption>{caption}</caption><tr><th>part</th><th>trainable</th></tr>{rows}</table>"
 
@@ -253,7 +254,7 @@ def card(
     cfg, parts = self.cfg, self.trainable_parameters_by_part()
     counts = ", ".join(f"{part} {number:,}" for part, number in parts.items())
     input_of = f"(b, 3, h, w), normalised with mean {self.backbone.mean} and deviation {self.backbone.std}"
-    lines = [f"# {card_text(cfg.dataset)}, {card_text(cfg.backbone)}", "",
+    lines = [f"# {card_text(cfg.dataset)}, {card_text(backbone_called(cfg))}", "",
              f"Embeddings of {self.proxies.bias.shape[1]} numbers, tuned with vptsp {__version__} on "
              f"{self.num_classes} classes; {sum(parts.values()):,} parameters were trained: {counts}.", "",
              "```python", "from vptsp.all import *", 'model = Model.load("this folder")',

@@ -156,6 +156,7 @@ def _facts(t: Any) -> dict[str, Any]:
     facts = {"settings sha256": settings_hash(t.cfg), "data": printable(t.data.name), "data sha256": t.data_is,
              "backbone": printable(t.cfg.backbone), "backbone sha256": t.backbone_is, "seed": t.cfg.seed,
              "definitions": definitions(t.data), "measured on": measured_on(t.data, t.cfg.holdout > 0)}
+    if t.cfg.depth: facts["backbone depth"] = t.cfg.depth
     if t.started_from: facts["started from"] = t.started_from
     skipped = skipped_images(t)
     if skipped: facts["skipped images"] = {"times": sum(one["times"] for one in skipped), "images": skipped}

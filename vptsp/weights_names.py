@@ -23,16 +23,18 @@ class Layout(NamedTuple):
     first: str                           # a tensor that every file of the kind has
     renamed: tuple[tuple[str, str], ...] # pattern of a name there, and timm's
 
-_hf_block = (r"^encoder\.layer\.(\d+)\.", r"blocks.\1.")
 _hf_names = (
-    _hf_block, (r"^embeddings\.cls_token$", "cls_token"), (r"^embeddings\.distillation_token$", "dist_token"),
+    (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
+    (r"^embeddings\.cls_token$", "cls_token"), (r"^embeddings\.distillation_token$", "dist_token"),
     (r"^embeddings\.register_tokens$", "reg_token"), (r"^embeddings\.position_embeddings$", "pos_embed"),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."), (r"^layernorm\.", "norm."),
     (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."), (r"\.attention\.output\.dense\.", ".attn.proj."),
     (r"\.layernorm_before\.", ".norm1."), (r"\.layernorm_after\.", ".norm2."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."), (r"(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
     (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"), (r"\.mlp\.weights_in\.", ".mlp.fc1."),
-    (r"\.mlp\.weights_out\.", ".mlp.fc2."))
+    (r"\.mlp\.weights_out\.", ".mlp.fc2."), (r"\.attention\.q_proj\.", ".attn.query."),   # in memory since 5.0
+    (r"\.attention\.k_proj\.", ".attn.key."), (r"\.attention\.v_proj\.", ".attn.value."),
+    (r"\.attention\.o_proj\.", ".attn.proj."))
 _clip_names = (
     (r"^encoder\.layers\.(\d+)\.", r"blocks.\1."), (r"^embeddings\.class_embedding$", "cls_token"),
     (r"^embeddings\.position_embedding\.weight$", "pos_embed"),
@@ -42,7 +44,8 @@ _clip_names = (
     (r"\.self_attn\.v_proj\.", ".attn.value."), (r"\.self_attn\.out_proj\.", ".attn.proj."),
     (r"(blocks\.\d+)\.layer_norm([12])\.", r"\1.norm\2."), (r"^head\.probe$", "attn_pool.latent"),
     (r"^head\.attention\.in_proj_", "attn_pool.in_proj."), (r"^head\.attention\.out_proj\.", "attn_pool.proj."),
-    (r"^head\.layernorm\.", "attn_pool.norm."), (r"^head\.mlp\.", "attn_pool.mlp."))
+    (r"^head\.layernorm\.", "attn_pool.norm."), (r"^head\.mlp\.", "attn_pool.mlp."),
+    (r"^visual_projection\.", "head."))
 _openai_names = (
     (r"^transformer\.resblocks\.(\d+)\.", r"blocks.\1."), (r"^class_embedding$", "cls_token"),
     (r"^positional_embedding$", "pos_embed"), (r"^conv1\.", "patch_embed.proj."), (r"^ln_pre\.", "norm_pre."),
@@ -71,6 +74,8 @@ layouts = (
     Layout("timm", "blocks.0.norm1.weight", _timm_names),
     Layout("timm", "blocks.0.0.norm1.weight", _timm_names),
     Layout("transformers (ViTModel, Dinov2Model)", "encoder.layer.0.attention.attention.query.weight", _hf_names),
+    Layout("transformers (Dinov2Model)", "encoder.layer.0.attention.q_proj.weight", _hf_names),
+    Layout("transformers (ViTModel)", "layers.0.attention.q_proj.weight", _hf_names),
     Layout("transformers (CLIPVisionModel)", "encoder.layers.0.self_attn.q_proj.weight", _clip_names),
     Layout("OpenAI's CLIP", "transformer.resblocks.0.attn.in_proj_weight", _openai_names),
     Layout("torchvision", "encoder.layers.encoder_layer_0.self_attention.in_proj_weight", _torchvision_names),
@@ -110,12 +115,19 @@ def _in_set(where: str, tensors: dict[str, torch.Tensor], own_first: str) -> Ite
             if (prefix, layout.renamed) in seen or _of_text(prefix, layout, plain): continue
             seen.add((prefix, layout.renamed))
             under = {n.removeprefix(prefix): t for n, t in plain.items() if n.startswith(prefix)}
+            if layout.renamed is _clip_names: under |= _projection(prefix, plain)
             yield Found(f"{where}.{prefix}".strip("."), layout.name, _joined(_renamed(under, layout.renamed)))
 
 def _of_text(prefix: str, layout: Layout, names: Mapping) -> bool:
     "Whether CLIP's other tower stands under the prefix."
     if layout.renamed is _openai_names: return f"{prefix}conv1.weight" not in names
     return layout.renamed is _clip_names and f"{prefix}embeddings.patch_embedding.weight" not in names
+
+def _projection(prefix: str, tensors: Mapping) -> dict[str, torch.Tensor]:
+    "CLIP's projection, which stands beside its tower and has no bias; timm's has one."
+    weight = tensors.get(f"{prefix.removesuffix('vision_model.')}visual_projection.weight")
+    if weight is None: return {}
+    return {"visual_projection.weight": weight, "visual_projection.bias": weight.new_zeros(len(weight))}
 
 def _renamed(tensors: dict[str, torch.Tensor], table: tuple) -> dict[str, torch.Tensor]:
     out = {}

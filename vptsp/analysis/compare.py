@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..callbacks import Progress
+from ..cards import backbone_called
 from ..config import Config, methods
 from ..data import RetrievalData
 from ..embedding import embed_images
@@ -78,7 +79,7 @@ class Comparison:
         machine = (f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, "
                    f"torch {torch.__version__}")
         return {"dataset": self.data.name, "rows": self.rows, "seed": self.cfg.seed, "data sha256": self.data.sha256,
-                "backbone": self.cfg.backbone, "epochs": self.cfg.epochs,
+                "backbone": backbone_called(self.cfg), "epochs": self.cfg.epochs,
                 "measured on": unseen if on == "test classes" else on,
                 "definitions": definitions(self.data), "machine": machine}
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cards import backbone_called
 from .inputs import described, kept_metrics, model_of, read_data
 from vptsp.commands.options import (
     Commands,
@@ -121,7 +122,8 @@ def _train(args: Namespace) -> None:
     from vptsp.training import Trainer
     trainer = Trainer(cfg, data, out, weights=args.weights, anew=args.anew, **more)
     args.interrupts.way_on = partial(way_on, trainer)
-    tell(*described(data), f"{cfg.backbone} on {trainer.device}, epochs: {cfg.epochs}; results go to {args.out}")
+    where = f"{backbone_called(cfg)} on {trainer.device}"
+    tell(*described(data), f"{where}, epochs: {cfg.epochs}; results go to {args.out}")
     run = trainer.fit()
     tell_figures(run.metrics, trainer.notes)
     tell(f"{args.out}: model/, metrics.json, history.jsonl, config.yaml, checkpoint/")
