@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Methods', 'typed', 'title_of', 'Arm', 'arms_of']
 
-# %% ../../nbs/24c_analysis.arms.ipynb #7a34eb5a
+# %% ../../nbs/24c_analysis.arms.ipynb #f8ce42f3
 import hashlib
 import itertools
 import json
@@ -21,7 +21,7 @@ from ..files import printable
 from ..registry import ConfigError, nearest
 from ..settings import checked, embedding_settings
 
-# %% ../../nbs/24c_analysis.arms.ipynb #bee43483
+# %% ../../nbs/24c_analysis.arms.ipynb #b6418425
 def typed(value: Any) -> str:
     "A value as it is typed."
     if isinstance(value, float): return f"{value:g}"
@@ -65,7 +65,7 @@ class Arm:
         if cfg.holdout: key |= {"holdout": cfg.holdout, "seed": seed, **asdict(self.regime)}
         return json.dumps(key, sort_keys=True)
 
-# %% ../../nbs/24c_analysis.arms.ipynb #ef728ca6
+# %% ../../nbs/24c_analysis.arms.ipynb #fc46237d
 _not_varied = {"seed": "all arms see the same seeds: seeds=N", "workers": "it changes no figure",
                "checkpoint_minutes": "it changes no figure", "dataset": "a comparison is of one data set"}
 
@@ -117,13 +117,13 @@ def _arm(base: Config, start: Regime, label: str, own: Mapping[str, Any], varied
     title = title_of(method, cfg) if "method" not in own or own["method"] == label else label
     return Arm(" ".join([label, *more]), method, cfg, regime, ", ".join([title, *more]), read)
 
-# %% ../../nbs/24c_analysis.arms.ipynb #991c12d6
+# %% ../../nbs/24c_analysis.arms.ipynb #3e437212
 Methods = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
 def arms_of(
     cfg: Config,                                  # that all arms share
-    methods: Methods,                             # names; or name -> settings, its `method` among them
-    vary: Mapping[str, Sequence[Any]] | None = None,   # setting, or several joined by +, -> its values
+    methods: Methods,                             # names; or settings by name, `method` among them
+    vary: Mapping[str, Sequence[Any]] | None = None,   # its values, by a setting or several joined by +
     regime: Regime | None = None,                 # of the data, for all arms
 ) -> list[Arm]:                                   # each once, in order
     "All arms. Raises `ConfigError` for what is no method or setting, or cannot be together."

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['pixel_embeddings', 'Bench']
 
-# %% ../../nbs/24f_analysis.bench.ipynb #1dba2fdb
+# %% ../../nbs/24f_analysis.bench.ipynb #48158335
 import gc
 import logging
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .results import Frozen, Results, class_figures, keep_frozen
 from ..backbone import BackboneError
 from ..beginning import fingerprint_of_frozen
 from ..benchmarks import ks_of
-from ..callbacks import Callback, Progress
+from ..callbacks import Callback, Progress, in_notebook
 from ..data import RetrievalData
 from ..embedding import embed_all
 from ..files import DataError, printable
@@ -54,7 +55,7 @@ def _pixel_evaluation(data: RetrievalData) -> Evaluation:
     if data.gallery: gallery, gallery_labels = pixel_embeddings(data.gallery), data.gallery.labels
     return evaluate(pixel_embeddings(data.query), data.query.labels, gallery, gallery_labels, (1,), keep=1)
 
-# %% ../../nbs/24f_analysis.bench.ipynb #3326fd53
+# %% ../../nbs/24f_analysis.bench.ipynb #aea08a23
 class _Measured(Trainer):
     "A `Trainer` that keeps what each test class contributed."
     of_classes: tuple[int, ClassFigures] | None = None     # epoch, figures
@@ -79,7 +80,7 @@ def _classes_of(t: _Measured, run: Run) -> ClassFigures:
     assert t.of_classes is not None
     return t.of_classes[1]
 
-# %% ../../nbs/24f_analysis.bench.ipynb #c0e202e1
+# %% ../../nbs/24f_analysis.bench.ipynb #3a4ceb09
 def _figures(metrics: dict[str, Any]) -> dict[str, float]:
     "The retrieval figures and the use of space, rounded to what a file needs."
     wanted = ("R@", "MAP@", "RP", "effective rank", "spread")
@@ -113,7 +114,7 @@ def _cost(t: Trainer, run: Run, alone: bool) -> dict[str, Any]:
     if alone and (most := _highest(card)) is not None: cost["peak memory, MB"] = most
     return cost
 
-# %% ../../nbs/24f_analysis.bench.ipynb #cd4437d5
+# %% ../../nbs/24f_analysis.bench.ipynb #0c7f8779
 _log = logging.getLogger("vptsp")
 _not_the_arms = (OSError, ImportError, ConfigError, DataError, BackboneError)   # every other run would meet it too
 
@@ -209,7 +210,8 @@ class Bench:
     def _trained(self, row: dict, arm: Arm, seed: int, frozen: Frozen) -> tuple[dict, ClassFigures, Run]:
         out = self.results.place(arm.name, seed) if self.results.folder else None
         alone = out is not None and forget_peak_memory()
-        watching = [Progress(arm.title), *(callback() for callback in self.callbacks)]
+        shown = out is None or sys.stderr.isatty() or in_notebook()      # a log of hours is no place for a bar
+        watching = [Progress(arm.title)]*shown + [callback() for callback in self.callbacks]
         t = _Measured(arm.at(seed), self.data_of(arm, seed), out, self.pretrained, self.weights, callbacks=watching,
                       frozen=frozen.figures)
         run = t.fit()

@@ -18,6 +18,7 @@ import torch
 from .arms import Arm, Methods, arms_of, title_of
 from .bench import Bench, pixel_embeddings
 from .differences import Difference
+from .proxy_log import ProxyLog
 from .regimes import Regime
 from .results import Results, begin, forget_failed, keep, slim
 from .summaries import Summary, summarized, table_cells, table_html, table_markdown, table_text
@@ -103,7 +104,7 @@ class Comparison:
         found = {s.arm: [d for d in s.difference.values() if d is not None] for s in self.summaries(baseline)}
         return {arm: of_arm for arm, of_arm in found.items() if of_arm}
 
-# %% ../../nbs/25_analysis.compare.ipynb #f2a9e60a
+# %% ../../nbs/25_analysis.compare.ipynb #814bf1dc
 def _about(cfg: Config, data: RetrievalData) -> dict:
     "What figures rest on, beside the settings."
     bundled = data.name == "emoji" and cfg.backbone == "bundled"
@@ -148,7 +149,7 @@ def _line(c: Comparison, row: dict) -> str:
 
 def _lines(c: Comparison) -> list[str]:
     if not _several(c): return [_line(c, row) for row in c.rows]
-    return table_text(table_cells(_summaries(c, None)))
+    return table_text(_summaries(c, None))
 
 def _caption(c: Comparison) -> str:
     "What the table is of."
@@ -157,19 +158,19 @@ def _caption(c: Comparison) -> str:
     about, seeds = c.results.about, {row["seed"] for row in c.rows}
     failed = f", {len(c.failed)} failed" if c.failed else ""
     return (f"Comparison on {printable(name)}: {len(c.rows)} runs{failed}, {len(seeds)} seeds, measured on "
-            f"{about['measured on']}; differences in points, paired, from {printable(about['baseline'])}, "
-            "with 95% intervals; ± the deviation of the seeds")
+            f"{about['measured on']}. Differences are paired, in points, from {printable(c.title(c.baseline or ''))}; "
+            "intervals are of 95%, ± is the deviation of the seeds")
 
 # %% ../../nbs/25_analysis.compare.ipynb #2e2cb8b5
 def compare(
     cfg: Config,                      # that all arms share
     data: RetrievalData,
-    methods: Methods = ("linear", "vpt", "vptsp-m", "vptsp-g"),  # after pixels and frozen; or name -> own settings
+    methods: Methods = ("linear", "vpt", "vptsp-m", "vptsp-g"),  # after pixels and frozen; or own settings by name
     out: str | Path | None = None,    # folder that the comparison is kept in and goes on from
     weights: str | Path | None = None,  # the backbone's weights, if the hub is out of reach
     pretrained: bool = True,          # False: a backbone of random weights
     say: Callable[[str], object] = print,  # called with a line a row
-    vary: Mapping[str, Sequence[Any]] | None = None,   # setting, or several joined by +, -> its values
+    vary: Mapping[str, Sequence[Any]] | None = None,   # its values, by a setting or several joined by +
     seeds: int = 1,                   # from the settings' own seed on
     baseline: str | None = None,      # arm that the others are compared with; None for the first of `methods`
     regime: Regime | None = None,     # which part of the data is used
@@ -191,7 +192,8 @@ def compare(
         begin(c.results, cfg, regime, arms, {**_about(cfg, first), "data sha256": data.sha256}, baseline or own[0].name)
         _summaries(c, baseline)                        # refuses a baseline that is no arm
         if retry: forget_failed(c.results)
-        try: _all_runs(c, arms, seeds, Bench(c.results, data, weights, pretrained, keep_models), say)
+        bench = Bench(c.results, data, weights, pretrained, keep_models, (ProxyLog,) if out is not None else ())
+        try: _all_runs(c, arms, seeds, bench, say)
         finally: write_tables(c)
     return c
 
@@ -229,5 +231,5 @@ def write_tables(
     write_text(folder/"table.md", f"{caption}.\n\n{table_markdown(cells)}\n")
     write_text(folder/"table.html", table_html(cells, caption))
 
-# %% ../../nbs/25_analysis.compare.ipynb #cfccafa7
+# %% ../../nbs/25_analysis.compare.ipynb #984aee0b
 __getattr__ = moved("vptsp.analysis.compare", {"analysis.cases": "Case data_of retrieval_cases"})

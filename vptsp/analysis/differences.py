@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['MATTERS', 't_quantile', 'seed_interval', 'ClassFigures', 'class_interval', 'verdict', 'Difference', 'paired']
 
-# %% ../../nbs/24a_analysis.differences.ipynb #fab5fee4
+# %% ../../nbs/24a_analysis.differences.ipynb #cb830717
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-# %% ../../nbs/24a_analysis.differences.ipynb #e935ecfc
+# %% ../../nbs/24a_analysis.differences.ipynb #00120696
 def _within(angle: float, df: int) -> float:
     "Probability that |t| is below sqrt(df) * tan(angle)."
     sine, cosine = math.sin(angle), math.cos(angle)
@@ -37,7 +37,7 @@ def t_quantile(
         low, high = (middle, high) if _within(middle, df) < level else (low, middle)
     return math.sqrt(df)*math.tan(low)
 
-# %% ../../nbs/24a_analysis.differences.ipynb #3d0ddf1e
+# %% ../../nbs/24a_analysis.differences.ipynb #9c88ecb0
 def seed_interval(
     differences: Sequence[float],  # of each seed, (n,)
     level: float = .95,
@@ -48,7 +48,7 @@ def seed_interval(
     half = t_quantile(len(d) - 1, level)*d.std(ddof=1)/math.sqrt(len(d))
     return float(d.mean() - half), float(d.mean() + half)
 
-# %% ../../nbs/24a_analysis.differences.ipynb #b79f7ea2
+# %% ../../nbs/24a_analysis.differences.ipynb #fc3d57e2
 @dataclass
 class ClassFigures:
     "What each test class contributes to the figures of a run."
@@ -96,7 +96,7 @@ def class_interval(
     low, high = np.nanquantile(found, [(1 - level)/2, (1 + level)/2])
     return float(low), float(high)
 
-# %% ../../nbs/24a_analysis.differences.ipynb #6e3d948e
+# %% ../../nbs/24a_analysis.differences.ipynb #1c6000f2
 MATTERS = .005   # half a point: a smaller difference is none that matters
 
 def verdict(
@@ -110,7 +110,7 @@ def verdict(
     if high < 0 and mean <= -MATTERS: return "behind"
     return "refuted" if -MATTERS < low and high < MATTERS else "open"
 
-# %% ../../nbs/24a_analysis.differences.ipynb #c4b538d1
+# %% ../../nbs/24a_analysis.differences.ipynb #d5132fe0
 @dataclass
 class Difference:
     "How far an arm is from the baseline in one figure, over the seeds that both have."
@@ -129,10 +129,10 @@ class Difference:
                 f"over classes {words(self.over_classes)}: {self.verdict}")
 
 def paired(
-    arm: dict[int, float],                              # seed -> figure
+    arm: dict[int, float],                              # figure of each seed
     baseline: dict[int, float],
     figure: str,                                        # its name
-    arm_classes: dict[int, ClassFigures] | None = None, # seed -> figures of the classes
+    arm_classes: dict[int, ClassFigures] | None = None, # of each seed
     baseline_classes: dict[int, ClassFigures] | None = None,
 ) -> Difference | None:                                 # None where no seed has both
     "The paired difference over the seeds that both have."

@@ -6,7 +6,7 @@
 __all__ = ['JUDGED', 'class_figures', 'shared_settings', 'Frozen', 'Results', 'begin', 'keep', 'keep_frozen', 'forget_failed',
            'slim']
 
-# %% ../../nbs/24d_analysis.results.ipynb #478a6853
+# %% ../../nbs/24d_analysis.results.ipynb #99b026a9
 import hashlib
 import json
 import shutil
@@ -24,7 +24,7 @@ from ..files import damaged, make_folder, printable, read_json, read_lines, writ
 from ..metrics import Evaluation
 from ..registry import ConfigError
 
-# %% ../../nbs/24d_analysis.results.ipynb #0db09938
+# %% ../../nbs/24d_analysis.results.ipynb #48b81d53
 JUDGED = ("R@1", "MAP@R")
 
 def class_figures(
@@ -39,7 +39,7 @@ def class_figures(
     sums = {figure: total(found.figures[figure].nan_to_num().numpy())[there] for figure in JUDGED}
     return ClassFigures([names[i] for i in there], queries[there], sums)
 
-# %% ../../nbs/24d_analysis.results.ipynb #d4e3f99f
+# %% ../../nbs/24d_analysis.results.ipynb #9cd7d530
 _no_matter = ("seed", "workers", "checkpoint_minutes")     # may differ from one call to the next
 
 def shared_settings(cfg: Config) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Results:
     def has(self, arm: str, seed: int) -> bool:
         return any(row["arm"] == arm and row["seed"] == seed for row in self.rows)
 
-# %% ../../nbs/24d_analysis.results.ipynb #d42a0103
+# %% ../../nbs/24d_analysis.results.ipynb #8155f399
 def begin(
     results: Results,
     cfg: Config,               # that all arms share
@@ -162,7 +162,7 @@ def _other_arm(results: Results, name: str) -> ConfigError:
                "another name.")
     return ConfigError(message)
 
-# %% ../../nbs/24d_analysis.results.ipynb #9f8898db
+# %% ../../nbs/24d_analysis.results.ipynb #8eeb3fb6
 def keep(
     results: Results,
     row: dict,                           # of a finished run

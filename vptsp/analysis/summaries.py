@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Summary', 'summarized', 'table_cells', 'table_text', 'table_markdown', 'table_html']
 
-# %% ../../nbs/24e_analysis.summaries.ipynb #da970ebe
+# %% ../../nbs/24e_analysis.summaries.ipynb #ed1e769b
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy as np
 from .differences import ClassFigures, Difference, paired
 from ..files import printable
 
-# %% ../../nbs/24e_analysis.summaries.ipynb #1163386c
+# %% ../../nbs/24e_analysis.summaries.ipynb #f720dbb0
 @dataclass
 class Summary:
     "One arm over its seeds. Figures are shares."
@@ -37,14 +37,16 @@ def _mean(values: list[Any]) -> float | None:
 
 def summarized(
     rows: Sequence[Mapping[str, Any]],                  # a run each
-    titles: Mapping[str, str],                          # arm -> its title, in the order of the table
+    titles: Mapping[str, str],                          # title of each arm, in the order of the table
     baseline: str | None = None,                        # arm that the others are compared with
-    classes: Mapping[tuple[str, int], ClassFigures] | None = None,   # (arm, seed) -> figures of the test classes
+    classes: Mapping[tuple[str, int], ClassFigures] | None = None,   # of the test classes, by arm and seed
     figures: Sequence[str] = ("R@1", "MAP@R"),
 ) -> list[Summary]:                                     # of the arms that have a row
     "A summary an arm."
-    def values(arm, figure): return {row["seed"]: row[figure] for row in rows if row["arm"] == arm and figure in row}
-    def of_classes(arm): return {seed: found for (name, seed), found in (classes or {}).items() if name == arm}
+    def values(arm: str | None, figure: str) -> dict[int, float]:
+        return {row["seed"]: row[figure] for row in rows if row["arm"] == arm and figure in row}
+    def of_classes(arm: str | None) -> dict[int, ClassFigures]:
+        return {seed: found for (name, seed), found in (classes or {}).items() if name == arm}
     out = []
     for arm, title in titles.items():
         own = [row for row in rows if row["arm"] == arm]
@@ -60,7 +62,7 @@ def summarized(
         out.append(Summary(arm, title, len(good), len(own) - len(good), mean, deviation, difference, cost))
     return out
 
-# %% ../../nbs/24e_analysis.summaries.ipynb #52267f9e
+# %% ../../nbs/24e_analysis.summaries.ipynb #b76fdbe8
 def _figure(figure: str) -> Callable[[Summary], str]:
     def cell(s: Summary) -> str:
         if figure not in s.mean: return "failed" if s.failed else ""
@@ -98,7 +100,7 @@ def _cost(name: str, form: str, factor: float = 1.) -> Callable[[Summary], str]:
 
 def _count(s: Summary) -> str: return f"{s.seeds}" + (f", {s.failed} failed" if s.failed else "")
 
-def _columns(summaries: Sequence[Summary], figures: Sequence[str]) -> dict[str, Callable[[Summary], str]]:
+def _columns(summaries: Sequence[Summary], figures: Sequence[str], cost: bool) -> dict[str, Callable[[Summary], str]]:
     "Heading -> cell."
     columns: dict[str, Callable[[Summary], str]] = {"arm": lambda s: printable(s.title), "seeds": _count}
     compared = any(d is not None for s in summaries for d in s.difference.values())
@@ -107,6 +109,7 @@ def _columns(summaries: Sequence[Summary], figures: Sequence[str]) -> dict[str, 
         if not compared: continue
         columns |= {f"{figure}: difference (over seeds)": _difference(figure),
                     f"{figure}: over classes": _classes(figure), f"{figure}: verdict": _verdict(figure)}
+    if not cost: return columns
     return columns | {"trained parameters": _cost("trainable", ",.0f"),
                       "ms a step": _cost("seconds a step", ".0f", 1e3),
                       "seconds a run": _cost("seconds", ",.0f"), "peak MB": _cost("peak memory, MB", ",.0f")}
@@ -114,20 +117,26 @@ def _columns(summaries: Sequence[Summary], figures: Sequence[str]) -> dict[str, 
 def table_cells(
     summaries: Sequence[Summary],
     figures: Sequence[str] = ("R@1", "MAP@R"),
+    cost: bool = True,   # parameters, time and memory too
 ) -> list[list[str]]:    # headings, then a row an arm; columns that say nothing are left out
     "The cells of the table."
-    columns = _columns(summaries, figures)
+    columns = _columns(summaries, figures, cost)
     rows = [[cell(s) for cell in columns.values()] for s in summaries]
     shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     return [[line[i] for i in shown] for line in (list(columns), *rows)]
 
 def table_text(
-    cells: list[list[str]],   # of `table_cells`
-) -> list[str]:               # a line a row
-    "The table for a terminal."
+    summaries: Sequence[Summary],
+    figures: Sequence[str] = ("R@1", "MAP@R"),
+) -> list[str]:               # lines
+    "The table for a terminal: a block a figure, then the costs, so that a line stays narrow."
+    blocks = [*(table_cells(summaries, [figure], cost=False) for figure in figures), table_cells(summaries, [])]
+    return [line for i, cells in enumerate(blocks) for line in ([""]*(i > 0) + _aligned(cells))]
+
+def _aligned(cells: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*cells)]
-    return ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
-            for row in cells]
+    def line(row): return "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+    return [line(row).rstrip() for row in cells]
 
 def table_markdown(
     cells: list[list[str]],   # of `table_cells`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['varied_by', 'arms_by', 'add_compare']
 
-# %% ../../nbs/39c_commands.compare.ipynb #0be4aaa0
+# %% ../../nbs/39c_commands.compare.ipynb #2cf121ad
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from ..yaml12 import plain_value, yaml_value
 if TYPE_CHECKING:
     from vptsp.analysis.compare import Comparison
 
-# %% ../../nbs/39c_commands.compare.ipynb #bccbb542
+# %% ../../nbs/39c_commands.compare.ipynb #99c18176
 def _listed(text: str, option: str) -> list[str]:
     "What stands between commas, each once."
     names = list(dict.fromkeys(part.strip() for part in text.split(",")))
@@ -90,7 +90,7 @@ def _regime_and_settings(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     values = {name: _value(name, text, word) for word in ours for name, _, text in [word.partition("=")]}
     return values, [word for word in words if word not in ours]
 
-# %% ../../nbs/39c_commands.compare.ipynb #e107eb82
+# %% ../../nbs/39c_commands.compare.ipynb #c1897679
 def _compare(args: Namespace) -> int:
     if args.settings is None:
         message = f"which settings? A preset, one of {', '.join(presets)}, or a YAML file."
@@ -125,10 +125,7 @@ def _tell_lines(text: str) -> None: tell(*str(text).splitlines())
 
 def _tell_table(c: "Comparison", out: Path) -> int:
     "The table, and what failed; the exit code."
-    tell("", *repr(c).splitlines())
-    for s in c.summaries():
-        for d in s.difference.values():
-            if d is not None: tell(f"{s.title}: {d}")
+    tell("", *repr(c).splitlines(), "")
     tell(f"{out}: table.md, table.html, runs.jsonl, compare.json")
     if not c.failed: return 0
     first = c.failed[0]
@@ -137,7 +134,7 @@ def _tell_table(c: "Comparison", out: Path) -> int:
         f"{first['error']} --retry makes them again.")
     return 1
 
-# %% ../../nbs/39c_commands.compare.ipynb #eb203697
+# %% ../../nbs/39c_commands.compare.ipynb #8f832bf5
 def add_compare(commands: Commands) -> None:
     text = ("Compare methods and settings over seeds, on the same batches: a table with paired differences and their "
             "intervals. Goes on with DIR, which more seeds, methods and values extend.")
