@@ -19,7 +19,7 @@ def watched(live, until):
     t = SimpleNamespace(
         data=SimpleNamespace(name="made up"), model=SimpleNamespace(proxies=SemanticProxies(6, 4)),
         loader=SimpleNamespace(batch_sampler=ClassBalancedSampler([0, 0, 1, 1, 2, 2, 3, 3], 2, 1)),
-        cfg=SimpleNamespace(epochs=2, eval_from=1, holdout=0), frozen={"R@1": .5, "MAP@R": .3},
+        cfg=SimpleNamespace(epochs=2, eval_from=1, eval_every=1, holdout=0), frozen={"R@1": .5, "MAP@R": .3},
         history=[], epoch=0, step=0, steps=4, stopping=False)
     live.fit_prepare(t)
     live.fit_start(t)
@@ -99,7 +99,8 @@ def test_a_drawing_that_fails(monkeypatch, caplog):
 
 def test_ended_before_it_began():
     live = Live(every=0)
-    t = SimpleNamespace(cfg=SimpleNamespace(epochs=0, eval_from=1, holdout=0), history=[], frozen=None, step=0, steps=0,
+    cfg = SimpleNamespace(epochs=0, eval_from=1, eval_every=1, holdout=0)
+    t = SimpleNamespace(cfg=cfg, history=[], frozen=None, step=0, steps=0,
                         stopping=False)
     live.fit_end(t, None)
     assert "broke off" in live.alt

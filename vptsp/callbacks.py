@@ -36,6 +36,12 @@ class Callback:
         loss: Any,  # a detached scalar, on the device
     ) -> None:
         "Behind each step."
+    def figures(
+        self,
+        trainer: Any,
+    ) -> dict[str, Any]:   # by names that no other figure has
+        "Figures of one's own for an epoch's line, asked for before it is written."
+        return {}
     def epoch_end(
         self,
         trainer: Any,

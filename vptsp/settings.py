@@ -158,6 +158,8 @@ class Settings(_OtherTuning):
     epochs: int = _setting(15, "passes over len(images) // b batches", low=0)
     eval_from: int = _setting(5, "first epoch (from 1) after which the test classes are measured; the last one always "
                              "is", low=1)
+    eval_every: int = _setting(1, "epochs from one measurement of the test classes to the next, from eval_from on",
+                               low=1)
     optimizer: str = _setting("sgd", "one for everything tuned, one of the same kind for the bias", ("sgd", "adamw"))
     momentum: float = _setting(.9, "of SGD", low=0, high=.999)
     lr: float = _setting(5e-3, "learning rate of everything tuned but the bias", low=0)

@@ -45,7 +45,7 @@ from vptsp.runs import (
 )
 from .sanity import words_on_figures
 from .steps import BadNumbers, named, training_step
-from .summary import finish, is_over, judge, summary, take_best, why_over
+from .summary import finish, is_measured, is_over, judge, summary, take_best, why_over
 from .taking_up import SoFar, checkpoint, keep_history, resume, saved_now
 from .world import World, seed_all
 
@@ -320,7 +320,8 @@ def _measure_frozen(self: Trainer) -> None:
 def _measure_epoch(self: Trainer) -> None:
     "The figures of the epoch that was trained last."
     line = self.history[-1]
-    if self.epoch == self.cfg.epochs or self.epoch >= self.cfg.eval_from: line |= self._measure()
+    if is_measured(self.cfg, self.epoch): line |= self._measure()
+    for callback in self.callbacks if self.world.is_main else (): line |= callback.figures(self)
     judge(self, line)
     self.unmeasured = False
     keep_history(self)

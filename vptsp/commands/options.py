@@ -67,7 +67,8 @@ def parser_of(
 # %% ../../nbs/38a_commands.options.ipynb #d710c802
 Commands = Any   # what `add_subparsers` gives
 
-exit_codes = ("Exit codes: 0 done; 1 data check found something; 2 a mistake that you can mend, on one line; "
+exit_codes = ("Exit codes: 0 done; 1 data check found something, or a run of compare failed; "
+              "2 a mistake that you can mend, on one line; "
               "130 interrupted.")
 
 def add_command(

@@ -23,6 +23,7 @@ from ..analysis.curves import drift, duration, panels, time_left
 from ..callbacks import Callback, in_notebook
 from ..files import printable, write_text
 from ..pictures import png
+from ..summary import is_measured
 from .base import Widget, page, script, style
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _follow(self: Live, t: Any, now: float) -> None:
     "Drift, some twenty times an epoch; a picture, if the last one is old enough."
     if self.start is not None and t.step % max(1, t.steps//20) == 0:
         self.drifts.append((t.step, *drift(self.start, t.model.proxies.current()[self.watched])))
-    measuring = t.step % t.steps == 0 and (t.frozen is None or _measured(t.cfg, t.epoch + 1))
+    measuring = t.step % t.steps == 0 and (t.frozen is None or is_measured(t.cfg, t.epoch + 1))
     if measuring or now - self.drawn >= self.every:
         what = "measuring" if measuring else self._pace(t)
         self._show(t, "running", f"epoch {t.epoch + 1} of {t.cfg.epochs}, {what}")
@@ -217,16 +218,12 @@ def epoch_end(self: Live, trainer: Any, line: dict) -> None:
     self._print(text + _figures(line | {"frozen": trainer.frozen}, trainer.steps))
     self.mark = time.perf_counter()
 
-def _measured(cfg, epoch: int) -> bool:
-    "Whether retrieval is measured behind an epoch (from 1)."
-    return epoch == cfg.epochs or epoch >= cfg.eval_from
-
 # %% ../../nbs/34_widgets.live.ipynb #09fd059e
 @patch
 def _pace(self: Live, t: Any) -> str:
     "Step, loss, and the time left."
     loss = float(self.fresh[-1][1]) if self.fresh else self.losses[-1][1]
-    to_measure = sum(_measured(t.cfg, epoch) for epoch in range(len(t.history) + 1, t.cfg.epochs + 1))
+    to_measure = sum(is_measured(t.cfg, epoch) for epoch in range(len(t.history) + 1, t.cfg.epochs + 1))
     left = time_left(self.steps, self.stepping, t.cfg.epochs*t.steps - t.step, self.measured, to_measure)
     return f"step {(t.step - 1) % t.steps + 1} of {t.steps}, loss {loss:.3f}, {left}"
 
