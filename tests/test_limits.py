@@ -47,7 +47,9 @@ def within(seconds, bytes=200_000_000):
 OTHER = {"tune": ("none", "bitfit", "full"), "num_prompts": (0, 3), "semantic_proxies": ("none", "no_prompts"),
          "bank": (False, True), "adapter": ("none", "parallel", "sequential"), "lora_rank": (0, 4, 8), "epochs": (0, 3),
          "head": (True, False), "head_init": ("xavier", "pca"), "proxy_init": ("random", "class_mean"),
-         "accumulator": ("mix", "gru", "gru_relu")}
+         "accumulator": ("mix", "gru", "gru_relu"), "guided_blocks": (0, 1), "semantic_blocks": (-1, 2),
+         "proxy_noise": (0, .1), "adapter_num_blocks": (1,), "adapter_dim": (8, 256), "adapter_scale": (0, .5),
+         "adapter_norm": ("pre", "post"), "adapter_init": ("lora", "bert")}
 
 PAIRS = [(method, setting, value) for method in methods for setting in methods[method] for value in OTHER[setting]]
 PAIRS += [("vptsp-g", "accumulator", value) for value in OTHER["accumulator"]]

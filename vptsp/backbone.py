@@ -232,9 +232,22 @@ class Backbone(PooledViT):
         prompts: Sequence[torch.Tensor | None] = (),  # a block: (p, d), (g, p, d) or None; further blocks are bare
         index: torch.Tensor | None = None,            # with grouped prompts, group of each image, (b,)
         adapted: bool = True,                         # False leaves the adapters out
+        first: int = 0,                               # number of the block that x enters, as `through` gives it
     ) -> torch.Tensor:                                # pooled features, (b, t, d)
-        "All blocks, then the pooling."
-        for l in range(self.depth):
+        "All blocks from the first, then the pooling."
+        return self.pooled(self.through(x, prompts, index, adapted, first))
+
+    def through(
+        self,
+        x: torch.Tensor,                              # tokens in front of block `first`, (b, n, d)
+        prompts: Sequence[torch.Tensor | None] = (),  # of all blocks, as for `run`
+        index: torch.Tensor | None = None,            # as for `run`
+        adapted: bool = True,                         # False leaves the adapters out
+        first: int = 0,
+        stop: int | None = None,                      # number of the block in front of which it ends; None: no end
+    ) -> torch.Tensor:                                # tokens, (b, n, d); behind the last block those that are pooled
+        "Some blocks, one after the other."
+        for l in range(first, self.depth if stop is None else stop):
             wanted = self.num_pooled if self.pool == "token" and l == self.depth - 1 else None
             step = partial(self.run_block, l, keep=wanted, adapted=adapted)
             given = prompts[l] if l < len(prompts) else None
@@ -242,7 +255,18 @@ class Backbone(PooledViT):
                 x = checkpoint(step, x, given, index, use_reentrant=False)
             else:
                 x = step(x, given, index)
-        return self.pooled(x)
+        return x
+
+    def draws(
+        self,
+    ) -> bool:
+        "Whether a pass, as things stand, draws random numbers between the tokens and the pooling, or may do so."
+        vit, training = self.vit, not self.frozen and self.vit.training
+        if training and not all(self.exact): return True              # a block of another kind: who knows
+        inside = (*vit.blocks.modules(), *vit.norm.modules(), *vit.fc_norm.modules()) if training else ()
+        rates = (getattr(m, "drop_prob", None) or (m.p if isinstance(m, nn.Dropout) else 0.)
+                 for m in (*inside, *self.adapters.modules()) if m.training)
+        return any(rates)
 
     def run_block(
         self,

@@ -13,10 +13,12 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
+from .config import ConfigError
 from .files import StorageError
 from .loaders import as_weights_ask, eval_loader
 from .locks import one_writer
 from .model import Model
+from .passes import alone
 from .sanity import words_on_task
 
 # %% ../nbs/15k_beginning.ipynb #94d150db
@@ -34,8 +36,9 @@ def hold(
 def agree(
     trainer: Any,
 ) -> None:
-    "Raises `ConfigError` where the processes of a run were started with different things."
+    "Raises `ConfigError` where the processes of a run were started with different things, or have to be one."
     t = trainer
+    if t.world.size > 1 and t.cfg.guided_blocks: raise ConfigError(alone)
     classes = json.dumps([t.data.train.classes, t.data.train.labels.tolist()])
     t.world.agree("settings", asdict(t.cfg))
     t.world.agree("training images", f"{len(t.data.train)}, {sha256(classes.encode()).hexdigest()[:12]}")

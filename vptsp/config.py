@@ -127,32 +127,48 @@ methods: Registry[Method] = Registry("method")
 
 # %% ../nbs/02_config.ipynb #dbdc650d
 # a backbone, a head, and learned vectors for proxies
-_bare = dict(tune="none", num_prompts=0, semantic_proxies="none", bank=False, adapter="none", lora_rank=0)
+_learned = dict(semantic_proxies="none", bank=False, guided_blocks=0)
+_bare = dict(tune="none", num_prompts=0, **_learned, adapter="none", lora_rank=0)
 _untrained = dict(epochs=0, head=False, head_init="xavier", proxy_init="random")
 
 methods["frozen"] = Method("frozen backbone", _bare, **_untrained)
 methods["linear"] = Method("linear head", _bare)
 methods["bitfit"] = Method("BitFit", _bare | dict(tune="bitfit"))
 methods["adapter"] = Method("adapters", _bare | dict(adapter="parallel"), own=["adapter"])
+methods["adaptformer"] = Method("AdaptFormer", _bare | dict(adapter="parallel"), adapter_num_blocks=12, adapter_dim=64,
+                                adapter_scale=.1, adapter_norm="pre", adapter_init="lora",
+                                own=["adapter_num_blocks", "adapter_dim", "adapter_scale"])
 methods["lora"] = Method("LoRA", _bare | dict(lora_rank=8), own=["lora_rank"])
-methods["vpt"] = Method("VPT + BitFit", semantic_proxies="none", bank=False)
+methods["vpt"] = Method("VPT + BitFit", _learned)
 methods["full"] = Method("full fine-tuning", _bare | dict(tune="full"))
 methods["vptsp-m"] = Method("VPTSP-M", semantic_proxies="class_prompts", accumulator="mix")
 methods["vptsp-g"] = Method("VPTSP-G", semantic_proxies="class_prompts")
 
+# %% ../nbs/02_config.ipynb #c30976d9
+methods["whitened"] = Method("frozen, whitened", _bare, epochs=0, head=True, head_init="whiten", proxy_init="random")
+methods["nc-init"] = Method("VPT, NC-Init + PI", _learned, proxy_init="nc", proxy_noise=.01, own=["proxy_noise"])
+methods["encoder"] = Method("Encoder", semantic_proxies="shared_prompts", bank=False)
+methods["sample"] = Method("Sample", semantic_proxies="embeddings", bank=False)
+methods["late"] = Method("VPTSP-G, late", semantic_proxies="class_prompts", semantic_blocks=4, own=["semantic_blocks"])
+methods["da-vpt"] = Method("DA-VPT", _learned | dict(guided_blocks=1), tune="none", own=["guided_blocks"])
+methods["da-vpt+"] = Method("DA-VPT+", _learned | dict(guided_blocks=1), tune="some_biases", own=["guided_blocks"])
+
 # %% ../nbs/02_config.ipynb #51273057
 _off = ("none", 0, False)
 _sizes = ("num_prompts", "lora_rank", "epochs")    # without the part that they are of they mean nothing
+_by_gru = ("vptsp-g", "encoder", "sample", "late")
+_defaults = {f.name: f.default for f in fields(Settings)}
 
 def _as_method(cfg: Config, name: str, given: dict[str, Any]) -> Config:
     "Settings as a method has them, and what was chosen for it."
     _refuse_unknown(given, "as_method")
     method, idle = methods[name], []
     given = {setting: checked(setting, value) for setting, value in given.items()}
-    changes = dict(method) | (_gated(cfg, given) if name == "vptsp-g" else {})
+    changes = dict(method) | (_gated(cfg, given, name) if name in _by_gru else {})
     for setting, value in method.items():
         chosen = given.get(setting, getattr(cfg, setting))
-        if setting in method.own and chosen not in _off: changes[setting] = chosen
+        is_own = setting in method.own and chosen not in _off
+        if is_own and (setting in given or chosen != _defaults[setting]): changes[setting] = chosen
         elif setting in given and chosen != value:
             can_be_idle = setting in _sizes and value in _off and setting not in method.own
             if not can_be_idle: _refuse(name, setting, chosen, value)
@@ -163,12 +179,12 @@ def _as_method(cfg: Config, name: str, given: dict[str, Any]) -> Config:
         warnings.warn(message, stacklevel=3)
     return cfg.replace(**{**given, **changes})
 
-def _gated(cfg: Config, given: dict[str, Any]) -> dict[str, Any]:
-    "G stands for GRU: the one that fits the settings' start."
+def _gated(cfg: Config, given: dict[str, Any], name: str) -> dict[str, Any]:
+    "G stands for GRU: the one that fits the settings' start. What is only like VPTSP-G takes a mean where it is given."
     starts_as_mean = given.get("accumulator_init", cfg.accumulator_init) == "mean"
     fitting = "gru" if starts_as_mean else "gru_relu"
-    if given.get("accumulator") == "mix": _refuse("vptsp-g", "accumulator", "mix", fitting)
-    return {"accumulator": fitting} if given.get("accumulator", cfg.accumulator) == "mix" else {}
+    if given.get("accumulator") == "mix" and name == "vptsp-g": _refuse(name, "accumulator", "mix", fitting)
+    return {"accumulator": fitting} if "accumulator" not in given and cfg.accumulator == "mix" else {}
 
 def _refuse(method: str, setting: str, given: Any, its: Any) -> None:
     message = (f"{setting} = {given} goes against the method {method} ({methods[method].title}), which has "

@@ -20,8 +20,12 @@ def _off(s: Settings) -> Iterator[tuple[bool, str, str]]:
     yield s.adapter == "none", "adapter = none", _of_adapter
     yield s.lora_rank == 0, "lora_rank = 0", "lora_alpha"
     yield s.num_prompts == 0, "num_prompts = 0", "prompt_depth prompt_block_step"
+    yield s.guided_blocks == 0, "guided_blocks = 0", "guide_patches guide_class guide_form"
     yield s.semantic_proxies == "none", "semantic_proxies = none", f"{_of_proxies} {_of_class_prompts}"
     yield s.semantic_proxies != "class_prompts", f"semantic_proxies = {s.semantic_proxies}", _of_class_prompts
+    branches = s.semantic_proxies in ("class_prompts", "no_prompts")
+    yield not branches, f"semantic_proxies = {s.semantic_proxies}", "semantic_blocks"
+    yield s.semantic_blocks == 0, "semantic_blocks = 0", _of_class_prompts
     yield s.accumulator == "mix", "accumulator = mix", "accumulator_init gru_dropout"
     gated = s.accumulator in ("gru", "gru_relu") and s.accumulator_init != "mean"
     yield gated, f"accumulator = {s.accumulator} with accumulator_init = {s.accumulator_init}", "mix_keep"

@@ -59,11 +59,12 @@ def start_and_weights(
     return tuned, weights
 
 # %% ../nbs/15d_going_on.ipynb #e5134b7f
-_of_classes = ("class_prompts.", "proxies.bias", "proxies.memory")
+_of_classes = ("class_prompts.", "proxies.bias", "proxies.memory", "guide.")
 _said = {"prompts": "shared prompts", "class_prompts": "class prompts", "proxy_bias": "proxies",
          "biases": "the backbone's biases", "lora": "LoRA", "backbone": "the backbone"}
 
 def _called(name: str) -> str:
+    if name.startswith("guide."): return "the classes of prompts"
     part = "proxy_bias" if name == "proxies.memory" else part_of(name)
     return _said.get(part, part)
 

@@ -87,8 +87,10 @@ def build_loss(
     def of_output(out: Any, labels: torch.Tensor) -> torch.Tensor:
         E, labels = full_precision(out.embeddings), class_labels(labels, out.embeddings.device)
         with torch.autocast(E.device.type, enabled=False):
-            if in_batch: return loss(E, labels, full_precision(out.batch_proxies), out.batch_classes)
-            return loss(E, labels, full_precision(out.proxies))
+            if in_batch: value = loss(E, labels, full_precision(out.batch_proxies), out.batch_classes)
+            else: value = loss(E, labels, full_precision(out.proxies))
+        guidance = getattr(out, "guidance", None)              # of prompts that are proxies too
+        return value if guidance is None else value + guidance
     return of_output
 
 def _pair_loss(cfg: Config) -> PairLoss:

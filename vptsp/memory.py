@@ -37,7 +37,8 @@ def what_takes_less(
     found = [f"batch_size = {half}"] if half >= 2*k else []
     if not cfg.checkpointing: found.append("checkpointing = True")
     if device.type == "cuda":
-        if cfg.semantic_proxies == "class_prompts" and not cfg.bank and cfg.accumulate == 1: found.append("bank = True")
+        of_classes = cfg.semantic_proxies == "class_prompts" and cfg.semantic_blocks != 0
+        if of_classes and not cfg.bank and cfg.accumulate == 1: found.append("bank = True")
         if cfg.mixed_precision == "no": found.append("mixed_precision = bf16")
     elif cfg.workers: found.append("workers = 0")
     return found or ["a smaller backbone"]

@@ -19,15 +19,16 @@ from torch import nn
 from . import __version__
 from .backbone import Backbone, BackboneError
 from .cards import backbone_called, card_table, card_text
-from .config import Config, accumulators
+from .config import Config, ConfigError, accumulators
 from .files import DataError, make_folder, moved, replacing, write_json, write_text
 from .fingerprints import fingerprint_of, old_fingerprint_of
+from .guides import PromptGuide
 from .heads import Head, NoHead
 from .limits import about_model, check_model, named_in
 from .loaders import as_weights_ask, eval_transform, train_transform
-from .passes import Output, TwoPasses
+from .passes import Output, TwoPasses, branch_of
 from .pretrained import check_image_size, check_numbers, first_blocks, load_vit
-from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts
+from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts, taper
 from .proxies import SemanticProxies, full_precision
 from vptsp.tensors import (
     as_precise,
@@ -139,17 +140,26 @@ def _assembled(cfg: Config, backbone: Backbone, num_classes: int) -> Model:
     head = new_head(cfg.feature_dropout)
     prompts = proxy_head = accumulator = class_prompts = None
     if cfg.num_prompts: prompts = SharedPrompts(L, d, cfg.num_prompts, cfg.prompt_depth, cfg.prompt_block_step)
-    if cfg.semantic_proxies != "none":
-        proxy_head = new_head(0.)
-        accumulator = accumulators[cfg.accumulator](e, cfg)
-    if cfg.semantic_proxies == "class_prompts":
-        sizes = (num_classes, L, d, cfg.num_class_prompts, cfg.class_prompt_depth, cfg.class_prompt_block_step)
-        if cfg.bank: class_prompts = ClassPromptBank(*sizes, min(cfg.batch_size//cfg.samples_per_class, num_classes))
-        else: class_prompts = ClassPrompts(*sizes)
+    if cfg.semantic_proxies not in ("none", "embeddings"): proxy_head = new_head(0.)
+    if cfg.semantic_proxies != "none": accumulator = accumulators[cfg.accumulator](e, cfg)
+    if cfg.semantic_proxies == "class_prompts" and cfg.semantic_blocks:
+        class_prompts = _class_prompts(cfg, num_classes, L, d)
     proxies = SemanticProxies(num_classes, e, accumulator, cfg.proxy_bias_ratio)
     if cfg.head_init == "identity":
         for h in filter(None, (head, proxy_head)): h.start_as_identity()
-    return Model(cfg, backbone, head, proxies, prompts, class_prompts, proxy_head)
+    guide = PromptGuide(cfg, backbone, prompts, num_classes) if cfg.guided_blocks else None
+    return Model(cfg, backbone, head, proxies, prompts, class_prompts, proxy_head, guide)
+
+def _class_prompts(cfg: Config, num_classes: int, depth: int, width: int) -> ClassPrompts | ClassPromptBank:
+    first = branch_of(cfg, depth)
+    sizes = (num_classes, depth, width, cfg.num_class_prompts, cfg.class_prompt_depth, cfg.class_prompt_block_step)
+    if not any(taper(cfg.num_class_prompts, cfg.class_prompt_depth, cfg.class_prompt_block_step, depth, first)):
+        message = (f"semantic_blocks = {cfg.semantic_blocks} leaves no class prompts: the second pass has blocks "
+                   f"{first} to {depth - 1}, and class_prompt_depth = {cfg.class_prompt_depth} with "
+                   f"class_prompt_block_step = {cfg.class_prompt_block_step} gives them none.")
+        raise ConfigError(message)
+    if not cfg.bank: return ClassPrompts(*sizes, first)
+    return ClassPromptBank(*sizes, min(cfg.batch_size//cfg.samples_per_class, num_classes), first)
 
 # %% ../nbs/12_model.ipynb #12b74662
 @patch
@@ -166,7 +176,7 @@ def _repr_html_(self: Model) -> str:
 # %% ../nbs/12_model.ipynb #87b69e9b
 def _for_embedding(model: Model) -> Model:
     "The model without what only training needs. It shares the tensors."
-    cfg = model.cfg.replace(semantic_proxies="none", bank=False, workers=0)
+    cfg = model.cfg.replace(semantic_proxies="none", bank=False, guided_blocks=0, workers=0)
     with torch.random.fork_rng(devices=[]):
         no_proxies = SemanticProxies(1, model.proxies.bias.shape[1]).to(model.device)
     small = Model(cfg, model.backbone, model.head, no_proxies, model.prompts)
@@ -195,24 +205,30 @@ def _nothing_seen(cfg: Config) -> int:
     message = f"head_init = {cfg.head_init} starts the head from training images, and there are none."
     raise DataError(message)
 
+def _class_token(model: Model, images: torch.Tensor) -> torch.Tensor:
+    "Of the bare backbone, where it is asked for."
+    return images.new_empty(0) if model.guide is None else model.guide.class_token(model.backbone, images)
+
 @torch.no_grad()
 def _warm_start(model: Model, batches: Iterable) -> int:
     cfg = model.cfg
     at_axes = cfg.head_init in ("pca", "whiten")
-    if not at_axes and cfg.proxy_init == "random": return 0
+    if not at_axes and cfg.proxy_init == "random" and model.guide is None: return 0
     training = model.training
     model.eval()
     try:
         shared = model._shared_prompts()
         on_device = ((as_precise(images.to(model.device), model.backbone), labels) for images, labels in batches)
-        seen = [(full_precision(model.backbone(x, shared)), labels.to(model.device)) for x, labels in on_device]
+        seen = [(full_precision(model.backbone(x, shared)), labels.to(model.device), _class_token(model, x))
+                for x, labels in on_device]
         if not seen: return _nothing_seen(cfg)
-        features, labels = (torch.cat(parts) for parts in zip(*seen))
+        features, labels, bare = (torch.cat(parts) for parts in zip(*seen))
+        if model.guide: model.guide.start_at(bare, labels)
         if at_axes:
             for head in filter(None, (model.head, model.proxy_head)):
                 head.start_at_axes(features, labels if cfg.head_init == "whiten" else None)
         features = features.to(model.proxies.bias.dtype)
-        if cfg.proxy_init == "class_mean": model.proxies.start_at(model.head(features), labels)
+        if cfg.proxy_init != "random": model.proxies.start_at(model.head(features), labels, cfg.proxy_init == "nc")
         return len(labels)
     finally:
         model.train(training)
@@ -226,7 +242,7 @@ def tuned_state(
     "What training changes: parameters with a gradient, memory, bank; the backbone's statistics if all of it is tuned."
     whole_backbone = backbone or not self.backbone.frozen
     trained = {n for n, p in self.named_parameters() if p.requires_grad and not n.startswith("class_prompts.rows.")}
-    kept = ("proxies.memory", "class_prompts.bank_") + (("backbone.",) if whole_backbone else ())
+    kept = ("proxies.memory", "class_prompts.bank_", "guide.") + (("backbone.",) if whole_backbone else ())
     return {n: t for n, t in self.state_dict().items() if n in trained or n.startswith(kept)}
 
 def _save(model: Model, folder: Path, backbone: bool, metrics: dict | None) -> Path:

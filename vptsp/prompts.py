@@ -17,9 +17,10 @@ def taper(
     depth: int,   # blocks that have prompts, from the first
     step: int,    # fewer prompts with each block
     blocks: int,  # L
+    first: int = 0,  # number of the first block that may have prompts
 ) -> list[int]:   # prompts of each block, L numbers
-    "Prompts a block: `max(num - l * step, 0)` for the first `depth` blocks, 0 beyond."
-    return [max(num - l*step, 0) if l < depth else 0 for l in range(blocks)]
+    "Prompts a block: `max(num - l * step, 0)` for the first `depth` blocks, 0 beyond, and 0 before `first`."
+    return [max(num - l*step, 0) if first <= l < depth else 0 for l in range(blocks)]
 
 def _start(groups: int, num: int, used: int, width: int) -> torch.Tensor:
     "Xavier-normal prompts (groups, used, d), of the size they have when all `num` are used."
@@ -61,9 +62,10 @@ class ClassPrompts(nn.Module):
         num: int = 3,      # p', prompts a class and block
         depth: int = 12,   # blocks that have prompts, from the first
         step: int = 0,     # taper
+        first: int = 0,    # number of the first block that may have prompts
     ):
         super().__init__()
-        self.counts, self.num_classes = taper(num, depth, step, blocks), num_classes
+        self.counts, self.num_classes = taper(num, depth, step, blocks, first), num_classes
         start = _layers(self.counts, num_classes, num, width)
         self.layers = nn.ParameterDict({l: nn.Parameter(prompts) for l, prompts in start.items()})
 
@@ -94,9 +96,10 @@ class ClassPromptBank(nn.Module):
         depth: int = 12,     # blocks that have prompts, from the first
         step: int = 0,       # taper
         capacity: int = 32,  # classes of a usual batch; a batch with more of them is served too
+        first: int = 0,      # number of the first block that may have prompts
     ):
         super().__init__()
-        self.counts, self.num_classes = taper(num, depth, step, blocks), num_classes
+        self.counts, self.num_classes = taper(num, depth, step, blocks, first), num_classes
         start = _layers(self.counts, num_classes, num, width)
         for l, prompts in start.items(): self.register_buffer(f"bank_{l}", prompts)
         empty = {l: torch.zeros(capacity, *prompts.shape[1:]) for l, prompts in start.items()}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Made', 'Groups', 'group_by_class', 'register_accumulator', 'MeanAccumulator', 'GRUAccumulator', 'Proxies',
-           'SemanticProxies', 'class_labels', 'full_precision']
+           'SemanticProxies', 'class_labels', 'full_precision', 'principal_directions']
 
 # %% ../nbs/09_proxies.ipynb #e5e58306
 import math
@@ -221,12 +221,14 @@ class SemanticProxies(nn.Module):
         self,
         embeddings: torch.Tensor,  # (n, e)
         labels: torch.Tensor,      # (n,)
+        principal: bool = False,   # at their `principal_directions` instead
     ) -> None:
         "Start memory and bias at the class means. Classes without an image keep their start."
         labels = self.check(labels)
-        total = torch.zeros_like(self.memory).index_add(0, labels, embeddings.to(self.memory))
-        present = torch.bincount(labels, minlength=len(total)) > 0
-        self.memory[present] = F.normalize(total[present], dim=1)
+        if principal: start = principal_directions(embeddings, labels, len(self.memory)).to(self.memory)
+        else: start = torch.zeros_like(self.memory).index_add(0, labels, embeddings.to(self.memory))
+        present = torch.bincount(labels, minlength=len(start)) > 0
+        self.memory[present] = F.normalize(start[present], dim=1)
         self.bias[present] = self.memory[present]
 
 # %% ../nbs/09_proxies.ipynb #0a8fef7b
@@ -271,3 +273,20 @@ def _class_numbers(labels: Any, num_classes: int, device: torch.device | None = 
                    "model with num_classes above the largest label, or number the labels from 0.")
     if message: raise ValueError(message)
     return read
+
+# %% ../nbs/09_proxies.ipynb #e311ef95
+@torch.no_grad()
+def principal_directions(
+    embeddings: torch.Tensor,  # (n, e)
+    labels: torch.Tensor,      # (n,)
+    num_classes: int,          # c
+) -> torch.Tensor:             # (c, e), of length one, in 64 bits on the host; zeros for a class without an image
+    "The first principal direction, uncentred, of each class's embeddings, with the sign of their mean. (NC-Init)"
+    x, labels = embeddings.double().cpu(), labels.cpu()
+    counts = torch.bincount(labels, minlength=num_classes).tolist()
+    found = x.new_zeros(num_classes, x.shape[1])
+    for c, rows in enumerate(x[labels.argsort(stable=True)].split(counts)):
+        if not len(rows): continue
+        direction = torch.linalg.svd(rows, full_matrices=False).Vh[0]
+        found[c] = -direction if direction @ rows.sum(0) < 0 else direction
+    return found

@@ -80,8 +80,9 @@ class _Embedding(_Images):
                              "fetched", embedding=True)
     depth: int = _setting(0, "of the backbone its first blocks, and the final norm; 0: all of them", low=0, high=1000,
                           embedding="depth")
-    tune: str = _setting("bitfit", "what of the backbone is trained: nothing, every bias (BitFit), or all of it",
-                         ("none", "bitfit", "full"))
+    tune: str = _setting("bitfit", "what of the backbone is trained: nothing, every bias (BitFit), all of it, or "
+                         "biases of keys, values, proj, norm2, fc2 (DA-VPT+)",
+                         ("none", "bitfit", "full", "some_biases"))
     pool: str = _setting("token", "token: the class token(s); avg: the mean of the patch tokens", ("token", "avg"),
                          embedding=True)
     head: bool = _setting(True, "LayerNorm and Linear after the backbone; without them e = d", embedding=True)
@@ -98,14 +99,23 @@ class _Prompts(_Embedding):
     prompt_depth: int = _setting(12, "the first blocks that have shared prompts; more than there are means all", low=0)
     prompt_block_step: int = _setting(0, "block l uses max(p - l * step, 0) of them", low=0)
     semantic_proxies: str = _setting("class_prompts", "what the second pass sees: prompts of the image's class (the "
-                                     "method), the shared prompts, none; or no second pass: proxies are learned "
-                                     "vectors",
-                                     ("class_prompts", "shared_prompts", "no_prompts", "none"))
+                                     "method), the shared prompts, none; or no second pass: the embeddings "
+                                     "themselves, or proxies that are learned vectors",
+                                     ("class_prompts", "shared_prompts", "no_prompts", "embeddings", "none"))
+    semantic_blocks: int = _setting(-1, "m, the last blocks that the second pass has to itself: it starts from the "
+                                    "first pass's tokens in front of them; -1: all, the method", low=-1)
     num_class_prompts: int = _setting(3, "p', prompts a class and block", low=0)
     class_prompt_depth: int = _setting(12, "the first blocks that have class prompts", low=0)
     class_prompt_block_step: int = _setting(0, "block l uses max(p' - l * step, 0) of them", low=0)
     bank: bool = _setting(False, "class prompts and their optimizer state stay in host memory, "
                           "only the batch's rows move (many classes)")
+    guided_blocks: int = _setting(0, "the last blocks whose shared prompts are proxies of groups of classes (DA-VPT); "
+                                  "0: none", low=0)
+    guide_patches: float = _setting(.05, "beta, weight of the loss between patches and these prompts", low=0)
+    guide_class: float = _setting(.05, "lambda, weight of the loss between these prompts and the class token's query",
+                                  low=0)
+    guide_form: str = _setting("paper", "every patch, and positives over the prompts present; or as DA-VPT's released "
+                               "code: the mean of the patches, and positives over all prompts", ("paper", "released"))
 
 @dataclass(frozen=True)
 class _Proxies(_Prompts):
@@ -116,8 +126,11 @@ class _Proxies(_Prompts):
     mix_keep: float = _setting(.8, "share of the old memory that the moving mean keeps", low=0, high=1)
     gru_dropout: float = _setting(0., "dropout on the GRU's state after every image", low=0, high=.99)
     proxy_bias_ratio: float = _setting(.5, "proxy = ratio * learned bias + (1 - ratio) * memory", low=0, high=1)
-    proxy_init: str = _setting("random", "start of bias and memory: random (published), or the class means of the "
-                               "untuned embeddings", ("random", "class_mean"))
+    proxy_init: str = _setting("random", "start of bias and memory: random (published), the class means of the untuned "
+                               "embeddings, or the first principal direction of each class's (NC-Init)",
+                               ("random", "class_mean", "nc"))
+    proxy_noise: float = _setting(0., "sigma of the normal noise on the proxies that the loss sees, new in each batch "
+                                  "(PI); 0 for none", low=0)
 
 # %% ../nbs/01d_settings.ipynb #d102d6a5
 @dataclass(frozen=True)
@@ -269,13 +282,19 @@ def _conflicts(s: Settings) -> Iterator[tuple[bool, str]]:
     yield from _proxy_conflicts(s)
 
 def _proxy_conflicts(s: Settings) -> Iterator[tuple[bool, str]]:
-    yield s.semantic_proxies == "class_prompts" and s.num_class_prompts*s.class_prompt_depth == 0, (
+    has_class_prompts = s.semantic_proxies == "class_prompts" and s.semantic_blocks != 0
+    yield has_class_prompts and s.num_class_prompts*s.class_prompt_depth == 0, (
         "semantic_proxies = 'class_prompts' needs num_class_prompts and class_prompt_depth above 0; "
         "for a second pass without prompts say 'no_prompts'.")
     yield s.semantic_proxies == "shared_prompts" and s.num_prompts*s.prompt_depth == 0, (
         "semantic_proxies = 'shared_prompts' needs num_prompts and prompt_depth above 0.")
     yield s.bank and s.semantic_proxies != "class_prompts", (
         f"bank = True keeps class prompts in host memory, but semantic_proxies = {s.semantic_proxies!r} has none.")
+    yield s.bank and not has_class_prompts, (
+        "bank = True keeps class prompts in host memory, but semantic_blocks = 0 leaves no block that has any.")
+    yield s.guided_blocks > 0 and s.num_prompts*s.prompt_depth == 0, (
+        f"guided_blocks = {s.guided_blocks} makes shared prompts proxies of classes: it needs num_prompts and "
+        "prompt_depth above 0.")
     starts_as_mean = s.accumulator_init == "mean"
     yield starts_as_mean and s.accumulator == "gru" and not 0 < s.mix_keep < 1, (
         f"mix_keep = {s.mix_keep}: a GRU that starts as a moving mean needs a share between 0 and 1, neither included.")

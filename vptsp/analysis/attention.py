@@ -63,14 +63,17 @@ def block_prompts(
         message = "this model has no shared prompts (num_prompts = 0): ask for 'none' or for a class."
         raise ValueError(message)
     if model.class_prompts is None:
-        message = "this model has no class prompts: they need semantic_proxies = 'class_prompts'."
+        message = ("this model has no class prompts: they need semantic_proxies = 'class_prompts', and semantic_blocks "
+                   "other than 0.")
         raise ValueError(message)
     if not isinstance(which, int) or not 0 <= which < model.num_classes:
         message = (f"class {which} is none of the {model.num_classes} training classes "
                    f"(0 to {model.num_classes - 1}).")
         raise ValueError(message)
     tables, device = model.class_prompts.tables(), model.proxies.bias.device
-    return [tables[str(l)][which].to(device) if n else None for l, n in enumerate(model.class_prompts.counts)]
+    own = [tables[str(l)][which].to(device) if n else None for l, n in enumerate(model.class_prompts.counts)]
+    before = block_prompts(model, "shared" if model.prompts is not None else "none")       # of a late branch
+    return before[:model.branch] + own[model.branch:]
 
 # %% ../../nbs/20_analysis.attention.ipynb #3b1bab74
 class BlockAttention(NamedTuple):
