@@ -72,7 +72,8 @@ for wait in (1., 3., 4.):
         process.send_signal(signal.SIGINT)
         time.sleep(.05)
     err = process.communicate(timeout=60)[1].decode(errors="replace")
-    trials.add(f"Ctrl-C three times after {wait} s", process.returncode in (130, -signal.SIGINT) and "Traceback" not in err,
+    held = process.returncode in (130, -signal.SIGINT) and "Traceback" not in err
+    trials.add(f"Ctrl-C three times after {wait} s", held,
                f"exit {process.returncode}: {err.strip()[-200:]!r}")
 for words in (["index", RUN, DATA, "--out", "NEW"], ["evaluate", RUN, "--data", DATA], ["demo", "--out", "NEW"],
               ["explore", RUN, "--data", DATA, "--out", "NEW"]):
