@@ -9,14 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-from _trial import FOLDER, ROOT, Trials, differences, fresh, must, photos, train, vptsp_
+from _trial import FOLDER, ROOT, Trials, differences, fresh, must, photos, train, trained, vptsp_
 
 trials, DATA = Trials(), photos()
 COMMAND = [sys.executable, "-m", "vptsp.cli"] if not (Path(sys.executable).parent/"vptsp").exists() else \
     [str(Path(sys.executable).parent/"vptsp")]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
-RUN, GALLERY = fresh("run"), fresh("gallery")
-must(vptsp_(*train(RUN)))
+RUN, GALLERY = trained("run"), fresh("gallery")
 must(vptsp_("index", RUN, DATA, "--out", GALLERY))
 QUERY = sorted(DATA.rglob("*.png"))[0]
 
