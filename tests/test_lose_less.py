@@ -128,7 +128,7 @@ class Press(Callback):
         if trainer.step == self.at: signal.raise_signal(self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_saves_what_there_is_and_then_has_its_effect(tmp_path, monkeypatch, whole, number):
     seen = []
     usual = signal.signal(number, lambda *_: seen.append(number))

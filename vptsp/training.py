@@ -14,7 +14,7 @@ import os
 import time
 from pathlib import Path
 from random import Random
-from signal import SIGINT, SIGTERM
+from signal import SIGINT, Signals
 from typing import Any
 
 import torch
@@ -55,6 +55,7 @@ _all_ = ["Callback", "Progress", "watcher", "Stopped", "interruptible", "embed_a
 
 # %% ../nbs/16_training.ipynb #99a4780a
 _log = logging.getLogger("vptsp")
+_ends = [s for s in Signals if s.name in ("SIGTERM", "SIGHUP")]   # a scheduler's; that of a terminal which is closed
 
 # %% ../nbs/16_training.ipynb #6758539a
 class Trainer:
@@ -109,12 +110,12 @@ class Trainer:
 
     def fit(self) -> Run:
         """Train from where this Trainer was stopped or the folder left off, measure, write. A finished run is read.
-        SIGTERM, and Ctrl-C outside a notebook, end it like `stop` and then have their usual effect."""
+        SIGTERM, SIGHUP, and Ctrl-C outside a notebook, end it like `stop` and then have their usual effect."""
         self.stopping = False
         self._notify("fit_prepare")
         watched_in_a_thread = any(c.stops for c in self.callbacks)
         echo = 0. if place_of("RANK", os.environ) is None else 2.
-        with heeding(self.stop, *[SIGTERM] if watched_in_a_thread else [SIGTERM, SIGINT], echo=echo):
+        with heeding(self.stop, *_ends, *[] if watched_in_a_thread else [SIGINT], echo=echo):
             return interruptible(self._fit_alone, self.stop) if watched_in_a_thread else self._fit_alone()
 
     def _fit_alone(self) -> Run:

@@ -173,6 +173,13 @@ def must(end):
     return end
 
 
+def trained(name, variant="bank", *changes):
+    "A finished run."
+    place = fresh(name)
+    must(vptsp_(*train(place, variant, *changes)))
+    return place
+
+
 # patches, for use in a child
 
 def before_call(owner, name, number, act):

@@ -22,9 +22,9 @@ from _trial import (
     epoch_of,
     fresh,
     main,
-    must,
     photos,
     train,
+    trained,
     vptsp_,
 )
 from PIL import Image
@@ -32,8 +32,7 @@ from PIL import Image
 from vptsp import training
 
 trials, DATA = Trials(), photos()
-REFERENCE = fresh("reference")
-must(vptsp_(*train(REFERENCE, "dense")))
+REFERENCE = trained("reference", "dense")
 
 
 def as_a_folder(path):

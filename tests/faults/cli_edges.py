@@ -9,14 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-from _trial import FOLDER, ROOT, Trials, differences, fresh, must, photos, train, vptsp_
+from _trial import FOLDER, ROOT, Trials, differences, fresh, must, photos, train, trained, vptsp_
 
 trials, DATA = Trials(), photos()
 COMMAND = [sys.executable, "-m", "vptsp.cli"] if not (Path(sys.executable).parent/"vptsp").exists() else \
     [str(Path(sys.executable).parent/"vptsp")]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
-RUN, GALLERY = fresh("run"), fresh("gallery")
-must(vptsp_(*train(RUN)))
+RUN, GALLERY = trained("run"), fresh("gallery")
 must(vptsp_("index", RUN, DATA, "--out", GALLERY))
 QUERY = sorted(DATA.rglob("*.png"))[0]
 
@@ -72,7 +71,8 @@ for wait in (1., 3., 4.):
         process.send_signal(signal.SIGINT)
         time.sleep(.05)
     err = process.communicate(timeout=60)[1].decode(errors="replace")
-    trials.add(f"Ctrl-C three times after {wait} s", process.returncode == 130 and "Traceback" not in err,
+    held = process.returncode in (130, -signal.SIGINT) and "Traceback" not in err
+    trials.add(f"Ctrl-C three times after {wait} s", held,
                f"exit {process.returncode}: {err.strip()[-200:]!r}")
 for words in (["index", RUN, DATA, "--out", "NEW"], ["evaluate", RUN, "--data", DATA], ["demo", "--out", "NEW"],
               ["explore", RUN, "--data", DATA, "--out", "NEW"]):
@@ -122,7 +122,7 @@ for case in ("| head -1", "2>&1 | head -1"):
 emoji = fresh("emoji")
 shutil.copytree(DATA, emoji)
 (emoji/"class 00").rename(emoji/"😀 grinning")
-(emoji/"class 01").rename(os.fsencode(emoji) + b"/caf\xe9")
+(emoji/"class 01").rename(emoji/os.fsdecode(b"caf\xe9"))
 must(vptsp_("index", RUN, emoji, "--out", fresh("emoji gallery")))
 smile = sorted((emoji/"😀 grinning").iterdir())[0]
 for encoding in ("cp1252", "ascii", "latin-1", "utf-16"):

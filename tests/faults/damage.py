@@ -35,6 +35,7 @@ from _trial import (
     must,
     photos,
     train,
+    trained,
     vptsp_,
 )
 
@@ -54,9 +55,7 @@ def stopped_behind(folder, epoch, *changes):
 
 
 half, other_half = stopped_behind(fresh("half"), 3), stopped_behind(fresh("other half"), 3, "seed=1")
-whole, other = fresh("whole"), fresh("other")
-must(vptsp_(*train(whole)))
-must(vptsp_(*train(other, "bank", "seed=1")))
+whole, other = trained("whole"), trained("other", "bank", "seed=1")
 
 
 def goes_on(folder): return main(train(folder))

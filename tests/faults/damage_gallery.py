@@ -19,14 +19,26 @@ from _damage import (
     with_one_more,
     without,
 )
-from _trial import FOLDER, Trials, before_call, call, copied, die, files_in, fresh, main, must, photos, train, vptsp_
+from _trial import (
+    FOLDER,
+    Trials,
+    before_call,
+    call,
+    copied,
+    die,
+    files_in,
+    fresh,
+    main,
+    must,
+    photos,
+    trained,
+    vptsp_,
+)
 
 from vptsp.all import from_folder
 
 trials, DATA = Trials(), photos()
-RUN, OTHER = fresh("run"), fresh("other run")
-must(vptsp_(*train(RUN)))
-must(vptsp_(*train(OTHER, "bank", "seed=1")))
+RUN, OTHER = trained("run"), trained("other run", "bank", "seed=1")
 GALLERY, SECOND = fresh("gallery"), fresh("second gallery")
 must(vptsp_("index", RUN, DATA, "--out", GALLERY))
 must(vptsp_("index", OTHER, DATA, "--out", SECOND))

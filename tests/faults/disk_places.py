@@ -21,6 +21,7 @@ from _trial import (
     must,
     photos,
     train,
+    trained,
     vptsp_,
 )
 
@@ -28,9 +29,7 @@ from vptsp import training
 from vptsp.all import Gallery
 
 trials, DATA, NOBODY = Trials(), photos(), 65534
-REFERENCE, FULL = fresh("reference"), fresh("full reference")
-must(vptsp_(*train(REFERENCE)))
-must(vptsp_(*train(FULL, "full")))
+REFERENCE, FULL = trained("reference"), trained("full reference", "full")
 MOUNT = FOLDER/"mount"
 MOUNT.mkdir()
 

@@ -6,12 +6,11 @@ import resource
 import time
 from pathlib import Path
 
-from _trial import FOLDER, Child, Trials, copied, fresh, main, must, photos, read_tensors, train, vptsp_
+from _trial import FOLDER, Child, Trials, copied, fresh, main, must, photos, read_tensors, train, trained, vptsp_
 from safetensors.torch import save_file
 
 trials, DATA = Trials(), photos()
-RUN = fresh("run")
-must(vptsp_(*train(RUN)))
+RUN = trained("run")
 GALLERY = fresh("gallery")
 must(vptsp_("index", RUN, DATA, "--out", GALLERY))
 

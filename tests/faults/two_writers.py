@@ -25,6 +25,7 @@ from _trial import (
     must,
     photos,
     train,
+    trained,
     vptsp_,
 )
 
@@ -32,9 +33,7 @@ from vptsp import training
 from vptsp.all import Gallery
 
 trials, DATA = Trials(), photos()
-REFERENCE, OTHER = fresh("reference"), fresh("other")
-must(vptsp_(*train(REFERENCE)))
-must(vptsp_(*train(OTHER, "bank", "seed=1")))
+REFERENCE, OTHER = trained("reference"), trained("other", "bank", "seed=1")
 
 
 def together(commands, lag):

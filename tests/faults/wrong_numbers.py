@@ -162,7 +162,7 @@ for part in ("blocks.0.attn.qkv.weight", "norm.weight", "pos_embed", "patch_embe
         spoiled[name].view(-1)[-1] = value
         save_file(spoiled, FOLDER/"bad.safetensors")
         end = vptsp_(*train(fresh("run"), "dense", "--weights", FOLDER/"bad.safetensors"))
-        trials.add(f"{value} in {part} of the weights", end.refused and part.split(".")[-2] in end.last, end)
+        trials.add(f"{value} in {part} of the weights", end.refused and part in end.last, end)
 
 sick = copied(reference("bank"), "sick")
 model = sick/"model/model.safetensors"
