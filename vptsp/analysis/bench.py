@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pixel_embeddings', 'Bench']
 
-# %% ../../nbs/24f_analysis.bench.ipynb #48158335
+# %% ../../nbs/24f_analysis.bench.ipynb #21a5a7ad
 import gc
 import logging
 import sys
@@ -55,7 +55,7 @@ def _pixel_evaluation(data: RetrievalData) -> Evaluation:
     if data.gallery: gallery, gallery_labels = pixel_embeddings(data.gallery), data.gallery.labels
     return evaluate(pixel_embeddings(data.query), data.query.labels, gallery, gallery_labels, (1,), keep=1)
 
-# %% ../../nbs/24f_analysis.bench.ipynb #aea08a23
+# %% ../../nbs/24f_analysis.bench.ipynb #1c9ebfa6
 class _Measured(Trainer):
     "A `Trainer` that keeps what each test class contributed."
     of_classes: tuple[int, ClassFigures] | None = None     # epoch, figures
@@ -80,7 +80,7 @@ def _classes_of(t: _Measured, run: Run) -> ClassFigures:
     assert t.of_classes is not None
     return t.of_classes[1]
 
-# %% ../../nbs/24f_analysis.bench.ipynb #3a4ceb09
+# %% ../../nbs/24f_analysis.bench.ipynb #a4e532c4
 def _figures(metrics: dict[str, Any]) -> dict[str, float]:
     "The retrieval figures and the use of space, rounded to what a file needs."
     wanted = ("R@", "MAP@", "RP", "effective rank", "spread")
@@ -114,7 +114,7 @@ def _cost(t: Trainer, run: Run, alone: bool) -> dict[str, Any]:
     if alone and (most := _highest(card)) is not None: cost["peak memory, MB"] = most
     return cost
 
-# %% ../../nbs/24f_analysis.bench.ipynb #0c7f8779
+# %% ../../nbs/24f_analysis.bench.ipynb #3e4f2d8f
 _log = logging.getLogger("vptsp")
 _not_the_arms = (OSError, ImportError, ConfigError, DataError, BackboneError)   # every other run would meet it too
 
@@ -198,6 +198,16 @@ class Bench:
         keep_frozen(self.results, key, found)
         self.checked.add(key)
         return found, run
+
+    def check(
+        self,
+        arms: list[Arm],   # that are about to be made
+        seed: int,
+    ) -> None:
+        "Raises `ConfigError` if their backbones are not those that the folder's figures are of."
+        keys = {arm.frozen_key(seed): arm for arm in arms if arm.method != "pixels"}
+        for key, arm in keys.items():
+            if key in self.results.frozen: self._check_backbone(key, arm.at(seed).as_method("frozen"))
 
     def _check_backbone(self, key: str, cfg: Any) -> None:
         there = self.results.frozen[key].backbone

@@ -8,7 +8,7 @@ __all__ = ['Comparison', 'compare', 'write_tables', 'pixel_embeddings']
 # %% ../../nbs/25_analysis.compare.ipynb #abd12874
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ class Comparison:
         found = {s.arm: [d for d in s.difference.values() if d is not None] for s in self.summaries(baseline)}
         return {arm: of_arm for arm, of_arm in found.items() if of_arm}
 
-# %% ../../nbs/25_analysis.compare.ipynb #814bf1dc
+# %% ../../nbs/25_analysis.compare.ipynb #faacf0d7
 def _about(cfg: Config, data: RetrievalData) -> dict:
     "What figures rest on, beside the settings."
     bundled = data.name == "emoji" and cfg.backbone == "bundled"
@@ -133,14 +133,17 @@ def _titles(c: Comparison) -> dict[str, str]:
     names = dict.fromkeys([*c.results.about.get("arms", {}), *(row["arm"] for row in c.rows)])
     return {name: c.title(name) for name in names}
 
+def _arm_named(name: str, arms: Collection[str]) -> str:
+    "The name. Raises `ConfigError` where no arm has it."
+    if name in arms: return name
+    near = nearest(name, arms)
+    message = (f"there is no arm {printable(name, 80)!r}{f'; did you mean {near!r}?' if near else '.'} "
+               f"The arms are: {', '.join(map(printable, arms))}.")
+    raise ConfigError(message)
+
 def _summaries(c: Comparison, baseline: str | None) -> list[Summary]:
     titles = _titles(c)
-    if baseline is not None and baseline not in titles:
-        near = nearest(baseline, titles)
-        message = (f"there is no arm {printable(baseline, 80)!r}{f'; did you mean {near!r}?' if near else '.'} "
-                   f"The arms are: {', '.join(titles)}.")
-        raise ConfigError(message)
-    return summarized(c.rows, titles, baseline or c.baseline, c.results.classes)
+    return summarized(c.rows, titles, _arm_named(baseline, titles) if baseline else c.baseline, c.results.classes)
 
 def _line(c: Comparison, row: dict) -> str:
     if "error" in row: return f"{c.title(row['arm']):<22} failed: {row['error']}"
@@ -172,7 +175,7 @@ def compare(
     say: Callable[[str], object] = print,  # called with a line a row
     vary: Mapping[str, Sequence[Any]] | None = None,   # its values, by a setting or several joined by +
     seeds: int = 1,                   # from the settings' own seed on
-    baseline: str | None = None,      # arm that the others are compared with; None for the first of `methods`
+    baseline: str | None = None,      # arm that the others are compared with; None for the first, or the folder's
     regime: Regime | None = None,     # which part of the data is used
     keep_models: bool = False,        # keep models and checkpoints in the folder
     retry: bool = False,              # make the runs again that failed
@@ -189,10 +192,12 @@ def compare(
     with ExitStack() as held:
         if out is not None: held.enter_context(one_writer(out, "comparison"))
         c = Comparison(cfg, first, Results(out))
-        begin(c.results, cfg, regime, arms, {**_about(cfg, first), "data sha256": data.sha256}, baseline or own[0].name)
-        _summaries(c, baseline)                        # refuses a baseline that is no arm
+        known = [*c.results.about.get("arms", {}), *(arm.name for arm in arms)]
+        baseline = _arm_named(baseline, known) if baseline else c.baseline or own[0].name
+        begin(c.results, cfg, regime, arms, {**_about(cfg, first), "data sha256": data.sha256}, baseline)
         if retry: forget_failed(c.results)
         bench = Bench(c.results, data, weights, pretrained, keep_models, (ProxyLog,) if out is not None else ())
+        bench.check([arm for arm in arms if not c.results.has(arm.name, cfg.seed + seeds - 1)], cfg.seed)
         try: _all_runs(c, arms, seeds, bench, say)
         finally: write_tables(c)
     return c
@@ -231,5 +236,5 @@ def write_tables(
     write_text(folder/"table.md", f"{caption}.\n\n{table_markdown(cells)}\n")
     write_text(folder/"table.html", table_html(cells, caption))
 
-# %% ../../nbs/25_analysis.compare.ipynb #984aee0b
+# %% ../../nbs/25_analysis.compare.ipynb #16f0fa16
 __getattr__ = moved("vptsp.analysis.compare", {"analysis.cases": "Case data_of retrieval_cases"})
