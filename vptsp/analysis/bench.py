@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pixel_embeddings', 'Bench']
 
-# %% ../../nbs/24f_analysis.bench.ipynb #21a5a7ad
+# %% ../../nbs/24f_analysis.bench.ipynb #d09b6d1a
 import gc
 import logging
 import sys
@@ -55,7 +55,7 @@ def _pixel_evaluation(data: RetrievalData) -> Evaluation:
     if data.gallery: gallery, gallery_labels = pixel_embeddings(data.gallery), data.gallery.labels
     return evaluate(pixel_embeddings(data.query), data.query.labels, gallery, gallery_labels, (1,), keep=1)
 
-# %% ../../nbs/24f_analysis.bench.ipynb #1c9ebfa6
+# %% ../../nbs/24f_analysis.bench.ipynb #9a8e9d0f
 class _Measured(Trainer):
     "A `Trainer` that keeps what each test class contributed."
     of_classes: tuple[int, ClassFigures] | None = None     # epoch, figures
@@ -80,7 +80,7 @@ def _classes_of(t: _Measured, run: Run) -> ClassFigures:
     assert t.of_classes is not None
     return t.of_classes[1]
 
-# %% ../../nbs/24f_analysis.bench.ipynb #a4e532c4
+# %% ../../nbs/24f_analysis.bench.ipynb #252ef786
 def _figures(metrics: dict[str, Any]) -> dict[str, float]:
     "The retrieval figures and the use of space, rounded to what a file needs."
     wanted = ("R@", "MAP@", "RP", "effective rank", "spread")
@@ -114,7 +114,7 @@ def _cost(t: Trainer, run: Run, alone: bool) -> dict[str, Any]:
     if alone and (most := _highest(card)) is not None: cost["peak memory, MB"] = most
     return cost
 
-# %% ../../nbs/24f_analysis.bench.ipynb #3e4f2d8f
+# %% ../../nbs/24f_analysis.bench.ipynb #a5a0ee02
 _log = logging.getLogger("vptsp")
 _not_the_arms = (OSError, ImportError, ConfigError, DataError, BackboneError)   # every other run would meet it too
 
@@ -128,13 +128,14 @@ class Bench:
         pretrained: bool = True,            # False: a backbone of random weights
         keep_models: bool = False,          # keep models and checkpoints
         callbacks: tuple[type[Callback], ...] = (),   # one of each watches every run
+        go_on: bool = True,                 # whether a run that fails is a line, and the others are made
     ):
         if tuned_folder(weights) is not None:
             message = (f"weights = {printable(weights)!r} holds a tuned model: a comparison starts every arm from the "
                        "backbone, give its weights.")
             raise ConfigError(message)
         self.results, self.data, self.weights, self.pretrained = results, data, weights, pretrained
-        self.keep_models, self.callbacks = keep_models, callbacks
+        self.keep_models, self.callbacks, self.go_on = keep_models, callbacks, go_on
         self.checked: set[str] = set()      # keys of frozen backbones that are known to be the folder's
         self.drawn: dict[Any, RetrievalData] = {}
 
@@ -164,6 +165,7 @@ class Bench:
         try: return self._trained(row, arm, seed, frozen)
         except _not_the_arms: raise
         except Exception as e:
+            if not self.go_on: raise
             error = printable(f"{'' if isinstance(e, FloatingPointError) else f'{type(e).__name__}: '}{e}", 500)
             _log.warning(f"{printable(arm.name)}, seed {seed}: {error}")
             return {**row, "error": error}, None, None
