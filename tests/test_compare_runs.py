@@ -224,20 +224,29 @@ def test_without_a_folder_the_runs_are_at_hand():
 # -- failures -----------------------------------------------------------------------------------------------------
 
 def test_a_run_that_fails_is_a_line(tmp_path, capfd):
-    words = ["compare", "emoji", "--methods", "vpt", "--arm", "wild: vptsp-g lr=1e30", "--seeds", "2", "--out",
+    words = ["compare", "emoji", "--methods", "vpt", "--arm", "wild: vptsp-g lr=1e30", "--out",
              str(tmp_path/"c"), "train_classes=16", "test_classes=10", "epochs=1", "num_prompts=1", "batch_size=16"]
     assert main(words) == 1
     out, err = capfd.readouterr()
-    assert "2 failed" in out and "--retry" in err and "Traceback" not in err
+    assert "1 of 4 runs failed" in err and "--retry" in err and "Traceback" not in err and "1 failed" in out
+    assert (tmp_path/"c"/"compare.html").is_file()
     c = Comparison.load(tmp_path/"c")
-    assert len(c.failed) == 2 and len(c.rows) == 8
+    assert len(c.failed) == 1 and len(c.rows) == 4
     wild = next(s for s in c.summaries() if s.arm == "wild")
-    assert (wild.seeds, wild.failed, wild.difference["R@1"]) == (0, 2, None)
+    assert (wild.seeds, wild.failed, wild.difference["R@1"]) == (0, 1, None)
     assert "failed" in (tmp_path/"c"/"table.md").read_text()
     assert main(words) == 1                                           # not made again
     before = (tmp_path/"c"/"runs.jsonl").read_bytes()
     assert main([*words, "--retry"]) == 1
     assert len((tmp_path/"c"/"runs.jsonl").read_bytes()) == len(before)
+
+def test_an_arm_that_starts_and_does_not_train(tmp_path):
+    "What a whitened head on the frozen backbone is: no step, but its start depends on the training classes."
+    arms = {"whitened": {"method": "linear", "epochs": 0, "head_init": "whiten"}}
+    c = made(tmp_path/"c", CFG, methods=arms, vary={"train_classes": [8, 12], "lr": [.1, .2]}, seeds=1)
+    assert [row["arm"] for row in c.rows][2:] == ["whitened train_classes=8", "whitened train_classes=12"]
+    assert [row["steps"] for row in c.rows[2:]] == [0, 0] and c.rows[2]["MAP@R"] != c.rows[3]["MAP@R"]
+    assert not c.failed and ("whitened train_classes=8", 0) in c.results.classes
 
 def test_what_every_run_would_meet_ends_the_comparison(tmp_path):
     with pytest.raises(DataError, match="batch"): made(tmp_path/"c", CFG.replace(batch_size=64), methods=["vpt"])

@@ -43,6 +43,7 @@ class Comparison:
         self.cfg, self.data, self.results = cfg, data, results or Results()
         self.runs: dict[str, Run] = {}        # by arm, of the first seed; empty where a folder has them
         self.frozen: dict | None = None       # figures of the bare backbone
+        self.summarized: tuple | None = None  # the summaries that were asked for last
 
     @property
     def rows(self) -> list[dict]: return self.results.rows
@@ -109,7 +110,7 @@ class Comparison:
         found = {s.arm: [d for d in s.difference.values() if d is not None] for s in self.summaries(baseline)}
         return {arm: of_arm for arm, of_arm in found.items() if of_arm}
 
-# %% ../../nbs/25_analysis.compare.ipynb #20fa3810
+# %% ../../nbs/25_analysis.compare.ipynb #d5ce3366
 def _about(cfg: Config, data: RetrievalData) -> dict:
     "What figures rest on, beside the settings."
     bundled = data.name == "emoji" and cfg.backbone == "bundled"
@@ -146,7 +147,11 @@ def _arm_named(name: str, arms: Collection[str]) -> str:
 
 def _summaries(c: Comparison, baseline: str | None) -> list[Summary]:
     titles = _titles(c)
-    return summarized(c.rows, titles, _arm_named(baseline, titles) if baseline else c.baseline, c.results.classes)
+    baseline = _arm_named(baseline, titles) if baseline else c.baseline
+    key = baseline, tuple((row["arm"], row["seed"], "error" in row) for row in c.rows)
+    if c.summarized is None or c.summarized[0] != key:                 # the bootstrap takes its time
+        c.summarized = key, summarized(c.rows, titles, baseline, c.results.classes)
+    return c.summarized[1]
 
 def _line(c: Comparison, row: dict) -> str:
     if "error" in row: return f"{c.title(row['arm']):<22} failed: {row['error']}"
@@ -240,5 +245,5 @@ def write_tables(
     write_text(folder/"table.md", f"{caption}.\n\n{table_markdown(cells)}\n")
     write_text(folder/"table.html", table_html(cells, caption))
 
-# %% ../../nbs/25_analysis.compare.ipynb #9ea72add
+# %% ../../nbs/25_analysis.compare.ipynb #28b16610
 __getattr__ = moved("vptsp.analysis.compare", {"analysis.cases": "Case data_of retrieval_cases"})

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['varied_by', 'arms_by', 'add_compare']
 
-# %% ../../nbs/39c_commands.compare.ipynb #f9c2280d
+# %% ../../nbs/39c_commands.compare.ipynb #259299ea
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from ..yaml12 import plain_value, yaml_value
 if TYPE_CHECKING:
     from vptsp.analysis.compare import Comparison
 
-# %% ../../nbs/39c_commands.compare.ipynb #5ede946c
+# %% ../../nbs/39c_commands.compare.ipynb #21ceff6e
 def _listed(text: str, option: str) -> list[str]:
     "What stands between commas, each once."
     names = list(dict.fromkeys(part.strip() for part in text.split(",")))
@@ -91,7 +91,7 @@ def _regime_and_settings(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     values = {name: _value(name, text, word) for word in ours for name, _, text in [word.partition("=")]}
     return values, [word for word in words if word not in ours]
 
-# %% ../../nbs/39c_commands.compare.ipynb #13d9d22d
+# %% ../../nbs/39c_commands.compare.ipynb #7d8470b4
 def _compare(args: Namespace) -> int:
     if args.settings is None:
         message = f"which settings? A preset, one of {', '.join(presets)}, or a YAML file."
@@ -137,7 +137,7 @@ def _tell_table(c: "Comparison", out: Path) -> int:
         f"{first['error']} --retry makes them again.")
     return 1
 
-# %% ../../nbs/39c_commands.compare.ipynb #e62997a4
+# %% ../../nbs/39c_commands.compare.ipynb #a2f86c14
 def add_compare(commands: Commands) -> None:
     text = ("Compare methods and settings over seeds, on the same batches: a table with paired differences and their "
             "intervals. Goes on with DIR, which more seeds, methods and values extend.")
@@ -146,7 +146,7 @@ def add_compare(commands: Commands) -> None:
                     epilog="name=value replaces a setting for all arms (vptsp settings lists them), or chooses a part "
                     "of the data:\ntrain_classes=N images_a_class=N label_noise=SHARE test_classes=N. Settings are "
                     "chosen with holdout=0.4,\nwhich measures on held-out training classes. eval_from=1 measures after "
-                    "every epoch.", example=example)
+                    "every epoch,\neval_every=5 after every fifth.", example=example)
     c.set_defaults(takes_settings=True)
     c.add_argument("settings", nargs="?", metavar="PRESET_OR_YAML", help=f"one of {', '.join(presets)}, or a YAML file")
     c.add_argument("--methods", metavar="A,B,C", help=f"of {', '.join(methods)}; the first is the baseline")
