@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pixel_embeddings', 'Bench']
 
-# %% ../../nbs/24f_analysis.bench.ipynb #48158335
+# %% ../../nbs/24f_analysis.bench.ipynb #abbf5053
 import gc
 import logging
 import sys
@@ -55,7 +55,7 @@ def _pixel_evaluation(data: RetrievalData) -> Evaluation:
     if data.gallery: gallery, gallery_labels = pixel_embeddings(data.gallery), data.gallery.labels
     return evaluate(pixel_embeddings(data.query), data.query.labels, gallery, gallery_labels, (1,), keep=1)
 
-# %% ../../nbs/24f_analysis.bench.ipynb #aea08a23
+# %% ../../nbs/24f_analysis.bench.ipynb #fc2d4011
 class _Measured(Trainer):
     "A `Trainer` that keeps what each test class contributed."
     of_classes: tuple[int, ClassFigures] | None = None     # epoch, figures
@@ -80,7 +80,7 @@ def _classes_of(t: _Measured, run: Run) -> ClassFigures:
     assert t.of_classes is not None
     return t.of_classes[1]
 
-# %% ../../nbs/24f_analysis.bench.ipynb #3a4ceb09
+# %% ../../nbs/24f_analysis.bench.ipynb #974d1372
 def _figures(metrics: dict[str, Any]) -> dict[str, float]:
     "The retrieval figures and the use of space, rounded to what a file needs."
     wanted = ("R@", "MAP@", "RP", "effective rank", "spread")
@@ -114,7 +114,7 @@ def _cost(t: Trainer, run: Run, alone: bool) -> dict[str, Any]:
     if alone and (most := _highest(card)) is not None: cost["peak memory, MB"] = most
     return cost
 
-# %% ../../nbs/24f_analysis.bench.ipynb #0c7f8779
+# %% ../../nbs/24f_analysis.bench.ipynb #407bc099
 _log = logging.getLogger("vptsp")
 _not_the_arms = (OSError, ImportError, ConfigError, DataError, BackboneError)   # every other run would meet it too
 
@@ -128,13 +128,14 @@ class Bench:
         pretrained: bool = True,            # False: a backbone of random weights
         keep_models: bool = False,          # keep models and checkpoints
         callbacks: tuple[type[Callback], ...] = (),   # one of each watches every run
+        go_on: bool = True,                 # whether a run that fails is a line, and the others are made
     ):
         if tuned_folder(weights) is not None:
             message = (f"weights = {printable(weights)!r} holds a tuned model: a comparison starts every arm from the "
                        "backbone, give its weights.")
             raise ConfigError(message)
         self.results, self.data, self.weights, self.pretrained = results, data, weights, pretrained
-        self.keep_models, self.callbacks = keep_models, callbacks
+        self.keep_models, self.callbacks, self.go_on = keep_models, callbacks, go_on
         self.checked: set[str] = set()      # keys of frozen backbones that are known to be the folder's
         self.drawn: dict[Any, RetrievalData] = {}
 
@@ -164,6 +165,7 @@ class Bench:
         try: return self._trained(row, arm, seed, frozen)
         except _not_the_arms: raise
         except Exception as e:
+            if not self.go_on: raise
             error = printable(f"{'' if isinstance(e, FloatingPointError) else f'{type(e).__name__}: '}{e}", 500)
             _log.warning(f"{printable(arm.name)}, seed {seed}: {error}")
             return {**row, "error": error}, None, None
@@ -191,13 +193,27 @@ class Bench:
             return self.results.frozen[key], None
         start = time.perf_counter()
         t = _Measured(cfg, self.data_of(arm, seed), None, self.pretrained, self.weights,
-                      callbacks=[Progress("frozen backbone")], frozen={})
+                      callbacks=self._bar("frozen backbone"), frozen={})
         run = t.fit()
         run.metrics["frozen"] = figures = _figures(run.metrics)
         found = Frozen(figures, t.backbone_is, round(time.perf_counter() - start, 1), _classes_of(t, run))
         keep_frozen(self.results, key, found)
         self.checked.add(key)
         return found, run
+
+    def check(
+        self,
+        arms: list[Arm],   # that are about to be made
+        seed: int,
+    ) -> None:
+        "Raises `ConfigError` if their backbones are not those that the folder's figures are of."
+        keys = {arm.frozen_key(seed): arm for arm in arms if arm.method != "pixels"}
+        for key, arm in keys.items():
+            if key in self.results.frozen: self._check_backbone(key, arm.at(seed).as_method("frozen"))
+
+    def _bar(self, title: str) -> list[Callback]:
+        "A bar where somebody looks: a log of hours is no place for one."
+        return [Progress(title)] if not self.results.folder or sys.stderr.isatty() or in_notebook() else []
 
     def _check_backbone(self, key: str, cfg: Any) -> None:
         there = self.results.frozen[key].backbone
@@ -210,8 +226,7 @@ class Bench:
     def _trained(self, row: dict, arm: Arm, seed: int, frozen: Frozen) -> tuple[dict, ClassFigures, Run]:
         out = self.results.place(arm.name, seed) if self.results.folder else None
         alone = out is not None and forget_peak_memory()
-        shown = out is None or sys.stderr.isatty() or in_notebook()      # a log of hours is no place for a bar
-        watching = [Progress(arm.title)]*shown + [callback() for callback in self.callbacks]
+        watching = self._bar(arm.title) + [callback() for callback in self.callbacks]
         t = _Measured(arm.at(seed), self.data_of(arm, seed), out, self.pretrained, self.weights, callbacks=watching,
                       frozen=frozen.figures)
         run = t.fit()

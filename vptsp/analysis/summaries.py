@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Summary', 'summarized', 'table_cells', 'table_text', 'table_markdown', 'table_html']
 
-# %% ../../nbs/24e_analysis.summaries.ipynb #ed1e769b
+# %% ../../nbs/24e_analysis.summaries.ipynb #2b1c2629
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy as np
 from .differences import ClassFigures, Difference, paired
 from ..files import printable
 
-# %% ../../nbs/24e_analysis.summaries.ipynb #f720dbb0
+# %% ../../nbs/24e_analysis.summaries.ipynb #fcea7245
 @dataclass
 class Summary:
     "One arm over its seeds. Figures are shares."
@@ -62,7 +62,7 @@ def summarized(
         out.append(Summary(arm, title, len(good), len(own) - len(good), mean, deviation, difference, cost))
     return out
 
-# %% ../../nbs/24e_analysis.summaries.ipynb #b76fdbe8
+# %% ../../nbs/24e_analysis.summaries.ipynb #4a0d1849
 def _figure(figure: str) -> Callable[[Summary], str]:
     def cell(s: Summary) -> str:
         if figure not in s.mean: return "failed" if s.failed else ""
@@ -149,7 +149,8 @@ def table_html(
     cells: list[list[str]],   # of `table_cells`
     caption: str = "",
 ) -> str:
-    "The table in HTML, without a style."
+    "The table in HTML, of the class `compared`, without a style."
     def line(tag, row): return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
     said = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f"<table>{said}{line('th', cells[0])}{''.join(line('td', row) for row in cells[1:])}</table>"
+    rows = [line("th", cells[0]), *(line("td", row) for row in cells[1:])]
+    return f"<table class='compared'>{said}{''.join(rows)}</table>"

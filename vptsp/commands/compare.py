@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['varied_by', 'arms_by', 'add_compare']
 
-# %% ../../nbs/39c_commands.compare.ipynb #2cf121ad
+# %% ../../nbs/39c_commands.compare.ipynb #259299ea
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,14 @@ from vptsp.commands.options import (
 from .settings import changes_from, config_of
 from .words import Mistake, say, tell
 from ..config import methods, presets
+from ..files import write_text
 from ..registry import nearest
 from ..yaml12 import plain_value, yaml_value
 
 if TYPE_CHECKING:
     from vptsp.analysis.compare import Comparison
 
-# %% ../../nbs/39c_commands.compare.ipynb #99c18176
+# %% ../../nbs/39c_commands.compare.ipynb #21ceff6e
 def _listed(text: str, option: str) -> list[str]:
     "What stands between commas, each once."
     names = list(dict.fromkeys(part.strip() for part in text.split(",")))
@@ -90,7 +91,7 @@ def _regime_and_settings(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     values = {name: _value(name, text, word) for word in ours for name, _, text in [word.partition("=")]}
     return values, [word for word in words if word not in ours]
 
-# %% ../../nbs/39c_commands.compare.ipynb #c1897679
+# %% ../../nbs/39c_commands.compare.ipynb #7d8470b4
 def _compare(args: Namespace) -> int:
     if args.settings is None:
         message = f"which settings? A preset, one of {', '.join(presets)}, or a YAML file."
@@ -101,7 +102,7 @@ def _compare(args: Namespace) -> int:
     words, args.change = _regime_and_settings(args.change)
     cfg, arms, vary = config_of(args), arms_by(args.methods, args.arm), varied_by(args.vary)
     check_folder(args.out, "comparison", ["compare.json"])
-    begin(args, "analysis.compare", "readers")
+    begin(args, "widgets.comparison", "readers")
     from vptsp.analysis.arms import arms_of
     from vptsp.analysis.compare import compare
     from vptsp.analysis.regimes import Regime
@@ -124,9 +125,11 @@ def _check_baseline(name: str | None, arms: list[str]) -> None:
 def _tell_lines(text: str) -> None: tell(*str(text).splitlines())
 
 def _tell_table(c: "Comparison", out: Path) -> int:
-    "The table, and what failed; the exit code."
+    "The table, the page, and what failed; the exit code."
+    from vptsp.widgets.comparison import comparison_page
+    write_text(out/"compare.html", comparison_page(c))
     tell("", *repr(c).splitlines(), "")
-    tell(f"{out}: table.md, table.html, runs.jsonl, compare.json")
+    tell(f"{out}: compare.html, table.md, table.html, runs.jsonl, compare.json")
     if not c.failed: return 0
     first = c.failed[0]
     n = len(c.failed)
@@ -134,7 +137,7 @@ def _tell_table(c: "Comparison", out: Path) -> int:
         f"{first['error']} --retry makes them again.")
     return 1
 
-# %% ../../nbs/39c_commands.compare.ipynb #8f832bf5
+# %% ../../nbs/39c_commands.compare.ipynb #a2f86c14
 def add_compare(commands: Commands) -> None:
     text = ("Compare methods and settings over seeds, on the same batches: a table with paired differences and their "
             "intervals. Goes on with DIR, which more seeds, methods and values extend.")
@@ -143,7 +146,7 @@ def add_compare(commands: Commands) -> None:
                     epilog="name=value replaces a setting for all arms (vptsp settings lists them), or chooses a part "
                     "of the data:\ntrain_classes=N images_a_class=N label_noise=SHARE test_classes=N. Settings are "
                     "chosen with holdout=0.4,\nwhich measures on held-out training classes. eval_from=1 measures after "
-                    "every epoch.", example=example)
+                    "every epoch,\neval_every=5 after every fifth.", example=example)
     c.set_defaults(takes_settings=True)
     c.add_argument("settings", nargs="?", metavar="PRESET_OR_YAML", help=f"one of {', '.join(presets)}, or a YAML file")
     c.add_argument("--methods", metavar="A,B,C", help=f"of {', '.join(methods)}; the first is the baseline")

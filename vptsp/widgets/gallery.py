@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analysis.compare import Case, data_of, retrieval_cases
+from ..analysis.cases import Case, data_of, retrieval_cases
 from ..pictures import picture_name, tile_row
 from ..runs import Run
 

@@ -18,8 +18,10 @@ import torch
 from fastcore.basics import patch
 from PIL import Image
 
-from ..analysis.compare import Case, Comparison, compare, data_of, retrieval_cases
+from ..analysis.cases import Case, data_of, retrieval_cases
+from ..analysis.compare import Comparison, caption_of, compare
 from ..analysis.study import Study, study
+from ..analysis.summaries import table_cells, table_html
 from ..backbone import load_vit
 from ..benchmarks import load_emoji
 from ..config import Config
@@ -49,7 +51,9 @@ def _table(comparison: Comparison) -> str:
     return f"<table class='vptsp'><style>{style('comparison.css')}</style>{head}{rows}</table>"
 
 @patch
-def _repr_html_(self: Comparison) -> str: return _table(self)
+def _repr_html_(self: Comparison) -> str:
+    if not self.several: return _table(self)
+    return f"<style>{style('table.css')}</style>{table_html(table_cells(self.summaries()), caption_of(self))}"
 
 # %% ../../nbs/35_widgets.report.ipynb #ec7ece02
 def _figure(comparison: Comparison) -> Any:
