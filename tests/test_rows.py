@@ -255,6 +255,25 @@ def test_a_start_and_noise_for_any_row(method):
     assert .05 < (proxies() - first).std() < .15
 
 
+class Told(World):
+    "One of two processes, which hears the whole batch."
+    def __init__(self, rank, whole):
+        super().__init__(rank, 2)
+        self.whole = whole
+    def meet(self, n): return [3, 3], 77
+    def gather(self, rows, counts): return LABELS if rows.ndim == 1 else self.whole
+
+
+def test_processes_draw_the_same_noise():
+    model = tiny("vpt", proxy_noise=.1)
+    whole, proxies = model.eval()(IMAGES).embeddings.detach(), []
+    for rank in (0, 1):
+        model.train().world = Told(rank, whole)
+        torch.manual_seed(rank)
+        proxies.append(model(IMAGES[3*rank:][:3], LABELS[3*rank:][:3]).proxies)
+    assert torch.equal(*proxies) and not torch.equal(proxies[0], model.proxies.bias)
+
+
 def test_without_noise_nothing_is_drawn():
     model = tiny("vptsp-g")
     state = torch.get_rng_state()
