@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch.testing import assert_close
 
+from vptsp.analysis.attention import attention_maps
 from vptsp.backbone import Backbone, BackboneError, insert_and_drop
 from vptsp.benchmarks import load_emoji
 from vptsp.callbacks import Callback
@@ -218,6 +219,16 @@ def test_what_cannot_be_is_a_sentence(changes, sentence):
     with pytest.raises(ConfigError, match=sentence): tiny(**changes)
 
 
+def test_attention_of_a_late_class_is_that_of_its_pass():
+    model = tiny("late", semantic_blocks=1).eval()
+    maps = attention_maps(model, IMAGES, 4)
+    assert [w.prompts.shape[2] for w in maps] == [4, 4, 2]               # shared prompts, then those of the class
+    with torch.no_grad():
+        half = model.backbone.through(model.backbone.tokens(IMAGES), model.prompts(), stop=2)
+        last = model.backbone.run_block(2, half, model.class_prompts(torch.tensor([4]))[2][0])
+    assert_close(maps[2].out, last)
+
+
 def test_what_a_late_branch_does_not_read_is_said():
     assert "num_class_prompts" in without_effect(Config(semantic_blocks=0), ["num_class_prompts"])
     assert "semantic_blocks" in without_effect(Config().as_method("encoder", semantic_blocks=4), ["semantic_blocks"])
@@ -331,6 +342,16 @@ def test_guidance_is_added_to_the_loss_and_only_in_training():
     assert_close(build_loss(with_it.cfg)(out, LABELS), build_loss(with_it.cfg)(out._replace(guidance=None), LABELS)
                  + out.guidance)
     assert with_it.eval()(IMAGES, LABELS).guidance is None
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_guidance_in_another_precision(kind):
+    model = tiny("da-vpt+", kind)
+    with_it, plain = model(IMAGES.to(kind), LABELS).guidance, tiny("da-vpt+")(IMAGES, LABELS).guidance
+    assert with_it.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
+    assert_close(with_it.float(), plain, rtol=.05, atol=.01)
+    with torch.autocast("cpu", torch.bfloat16): cast = tiny("da-vpt+")(IMAGES, LABELS).guidance
+    assert cast.dtype == torch.float32 and abs(cast - plain) < .05*plain
 
 
 def test_a_plus_frees_the_biases_that_it_names():

@@ -115,7 +115,7 @@ class PromptGuide(nn.Module):
         "The loss between patches and prompts, and the one between prompts and the class token's query."
         block = backbone.vit.blocks[l]
         with torch.autocast(x.device.type, enabled=False):
-            x = full_precision(x)
+            x = x.to(block.attn.qkv.weight.dtype)                    # whatever the pass computed in
             patches = x[:, backbone.vit.num_prefix_tokens:]
             if self.form == "released": patches = patches.mean(1, keepdim=True)
             bias = block.attn.qkv.bias
