@@ -95,6 +95,7 @@ def test_parameters_of_the_rows_for_cub():
     assert parts("sample")["heads"] == linear["heads"] and parts("sample")["accumulator"] == g["accumulator"]
     assert parts("late")["class_prompts"] == 100*4*3*384
     assert parts("late", semantic_blocks=99) == g
+    assert parts("whitened") == parts("frozen") == {"total": 0}
 
 
 class StopAt(Callback):
