@@ -1,13 +1,16 @@
 """How near a training step comes to what two bare passes cost, how far insert-and-drop is from it, and what the
 Trainer's loop, torch.compile, checkpointing and bf16 add or save.
 
-    python tests/benchmark_step.py [limit loop prices embedding] [--rounds 5] [--threads 2] [--batch 16]
+    python tests/benchmark_step.py [limit late loop prices embedding] [--rounds 5] [--threads 2] [--batch 16]
                                    [--device cpu] [--busy]
 
 ViT-S/16 at 224 px with random weights, fp32, published settings. A step is zero_grad, two passes, loss, backward,
 optimizer step (and the bank's rows in and out). The limit is two bare frozen passes of timm's own blocks, forward and
 backward to the tokens. All variants take turns within a round; the ratio is taken round by round and its median
 printed, so a machine that is slow for a while is slow for all of them.
+
+Late: the same step with class prompts in the last m blocks alone, where the second pass starts from the first one's
+tokens (`semantic_blocks`), against the same limit. Counted in blocks it is (2L + 2m)/4L: 0.50 at m = 0, 0.67 at m = 4.
 
 The loop: behind each step of a `Trainer` a twin takes a bare one (forward, loss, backward, step) on a batch from a
 loader of its own, so both decode, and each pair shares its moment. The memory that a step keeps for its backward pass
@@ -98,6 +101,18 @@ def training_steps(a, device, sync):
             "limit": limit(images),
         }
         row(f"{name}, {classes} classes{', bank' if cfg.bank else ''}", variants, a.rounds, sync)
+
+
+LATE = (0, 1, 2, 4, 8, 12)
+
+
+def late(a, device, sync):
+    "A branch in the last m blocks, of twelve; without one VPT, whose step is what the Encoder's should cost."
+    images, cfg = torch.randn(a.batch, 3, 224, 224, device=device), Config.load("cub200_small", batch_size=a.batch)
+    labels = torch.arange(a.batch//cfg.samples_per_class, device=device).repeat_interleave(cfg.samples_per_class)
+    variants = {m: stepper(cfg.replace(semantic_blocks=m), 100, images, labels) for m in LATE}
+    variants = {"VPT": stepper(cfg.as_method("vpt"), 100, images, labels), **variants, "limit": limit(images)}
+    row("cub200_small", variants, a.rounds, sync)
 
 
 def embedding(a, device, sync):
@@ -208,6 +223,7 @@ def main(a):
 
 PARTS = {
     "limit": (("settings", "vptsp", "insert and drop"), training_steps),
+    "late": (("settings", "VPT", *(f"m = {m}" for m in LATE)), late),
     "loop": (("Trainer over the bare step", "median of pairs (quartiles)", "ms more a step", "pairs"), loop),
     "prices": (("over the plain step", "time", "kept for backward", "first step"), prices),
     "embedding": (("embedding, no gradient", "vptsp"), embedding),

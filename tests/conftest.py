@@ -34,6 +34,7 @@ def accelerate():
 # Variants of what other tests hold too, and faults tried at many places: minutes in all.
 LONG = ("by_inductor", "every_refusal_of_the_system", "a_save_that_is_killed_anywhere", "no_room_at_any_operation",
         "of_an_eager_one[in batch]", "of_an_eager_one[shared prompts]", "of_an_eager_one[no prompts]",
+        "of_an_eager_one[late, guided]",
         "of_an_eager_one[gru]", "of_an_eager_one[gru from the mean]", "of_an_eager_one[mix]",
         "a_kill_costs_minutes[changes2]", "a_kill_costs_minutes[changes4]", "the_best_epoch_is_kept[3]",
         "those_of_a_longer_run[changes1]", "those_of_a_longer_run[changes2]", "any_terminal[ascii]",

@@ -20,6 +20,7 @@ WAYS = {
     "shared prompts": dict(semantic_proxies="shared_prompts"),
     "no prompts": dict(semantic_proxies="no_prompts"),
     "none": dict(semantic_proxies="none"),
+    "late, guided": dict(semantic_blocks=1, guided_blocks=1),
 }
 LABELS = torch.tensor([[4, 1, 4, 0, 1, 2], [3, 1, 1, 0, 5, 3]])
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from vptsp.benchmarks import benchmarks, datasets, ks_of, load_dataset, load_emoji, register_benchmark
-from vptsp.config import Config
+from vptsp.config import Config, ConfigError
 from vptsp.data import RetrievalData
 from vptsp.files import DataError, bundled_folder
 from vptsp.images import ImageSet, open_image, show_classes
@@ -454,6 +454,13 @@ def test_batches_that_cannot_be_filled():
         ClassBalancedSampler([0, 0, 0, 1, 1, 1], 6, 2)
     with pytest.raises(DataError, match="2 images are less than one batch of 4"): ClassBalancedSampler([0, 1], 4, 2)
 
+
+def test_a_step_of_more_batches_than_an_epoch_has():
+    few, cfg = load_emoji().train.of_classes(range(8)), Config.load("emoji", batch_size=16)
+    batches = len(train_loader(few, cfg, (0,)*3, (1,)*3))
+    train_loader(few, cfg.replace(accumulate=batches), (0,)*3, (1,)*3)
+    with pytest.raises(ConfigError, match=f"accumulate = {batches} is a step an epoch"):
+        train_loader(few, cfg.replace(accumulate=batches + 1), (0,)*3, (1,)*3)
 
 def test_the_loaders_give_the_floats_of_the_transforms():
     images, mean, std = load_emoji().train, (.4, .5, .6), (.2, .3, .4)

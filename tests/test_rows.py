@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch.testing import assert_close
 
+from vptsp.analysis.attention import attention_maps
 from vptsp.backbone import Backbone, BackboneError, insert_and_drop
 from vptsp.benchmarks import load_emoji
 from vptsp.callbacks import Callback
@@ -94,6 +95,7 @@ def test_parameters_of_the_rows_for_cub():
     assert parts("sample")["heads"] == linear["heads"] and parts("sample")["accumulator"] == g["accumulator"]
     assert parts("late")["class_prompts"] == 100*4*3*384
     assert parts("late", semantic_blocks=99) == g
+    assert parts("whitened") == parts("frozen") == {"total": 0}
 
 
 class StopAt(Callback):
@@ -218,6 +220,16 @@ def test_what_cannot_be_is_a_sentence(changes, sentence):
     with pytest.raises(ConfigError, match=sentence): tiny(**changes)
 
 
+def test_attention_of_a_late_class_is_that_of_its_pass():
+    model = tiny("late", semantic_blocks=1).eval()
+    maps = attention_maps(model, IMAGES, 4)
+    assert [w.prompts.shape[2] for w in maps] == [4, 4, 2]               # shared prompts, then those of the class
+    with torch.no_grad():
+        half = model.backbone.through(model.backbone.tokens(IMAGES), model.prompts(), stop=2)
+        last = model.backbone.run_block(2, half, model.class_prompts(torch.tensor([4]))[2][0])
+    assert_close(maps[2].out, last)
+
+
 def test_what_a_late_branch_does_not_read_is_said():
     assert "num_class_prompts" in without_effect(Config(semantic_blocks=0), ["num_class_prompts"])
     assert "semantic_blocks" in without_effect(Config().as_method("encoder", semantic_blocks=4), ["semantic_blocks"])
@@ -253,6 +265,25 @@ def test_a_start_and_noise_for_any_row(method):
     assert torch.equal(first, proxies())                      # of the batch's own random numbers
     model.cfg = model.cfg.replace(proxy_noise=0.)
     assert .05 < (proxies() - first).std() < .15
+
+
+class Told(World):
+    "One of two processes, which hears the whole batch."
+    def __init__(self, rank, whole):
+        super().__init__(rank, 2)
+        self.whole = whole
+    def meet(self, n): return [3, 3], 77
+    def gather(self, rows, counts): return LABELS if rows.ndim == 1 else self.whole
+
+
+def test_processes_draw_the_same_noise():
+    model = tiny("vpt", proxy_noise=.1)
+    whole, proxies = model.eval()(IMAGES).embeddings.detach(), []
+    for rank in (0, 1):
+        model.train().world = Told(rank, whole)
+        torch.manual_seed(rank)
+        proxies.append(model(IMAGES[3*rank:][:3], LABELS[3*rank:][:3]).proxies)
+    assert torch.equal(*proxies) and not torch.equal(proxies[0], model.proxies.bias)
 
 
 def test_without_noise_nothing_is_drawn():
@@ -312,6 +343,16 @@ def test_guidance_is_added_to_the_loss_and_only_in_training():
     assert_close(build_loss(with_it.cfg)(out, LABELS), build_loss(with_it.cfg)(out._replace(guidance=None), LABELS)
                  + out.guidance)
     assert with_it.eval()(IMAGES, LABELS).guidance is None
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_guidance_in_another_precision(kind):
+    model = tiny("da-vpt+", kind)
+    with_it, plain = model(IMAGES.to(kind), LABELS).guidance, tiny("da-vpt+")(IMAGES, LABELS).guidance
+    assert with_it.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
+    assert_close(with_it.float(), plain, rtol=.05, atol=.01)
+    with torch.autocast("cpu", torch.bfloat16): cast = tiny("da-vpt+")(IMAGES, LABELS).guidance
+    assert cast.dtype == torch.float32 and abs(cast - plain) < .05*plain
 
 
 def test_a_plus_frees_the_biases_that_it_names():

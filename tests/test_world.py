@@ -41,6 +41,8 @@ METHODS = {
     "VPTSP-G, tanh": dict(accumulator="gru"),
     "VPTSP-M, bank, in batch": dict(accumulator="mix", bank=True, proxy_data_range="in_batch"),
     "Encoder": dict(semantic_proxies="shared_prompts"),
+    "VPTSP-G, late, bank": dict(accumulator="gru_relu", bank=True, semantic_blocks=1),
+    "Sample": dict(semantic_proxies="embeddings"),
     "adapter, checkpointing": dict(adapter="parallel", adapter_num_blocks=1, adapter_dim=8, checkpointing=True),
 }
 OPTIMIZERS = {"sgd": dict(optimizer="sgd"), "adamw": dict(optimizer="adamw", lr=1e-4, lr_proxy=.01)}
@@ -100,7 +102,7 @@ def trained(cfg, split, world, kind=torch.float32):
 
 def cases(every=False):
     "Method, optimizer, split, precision; a bank has 32 bits. `every` is for `tests/faults/several.py`."
-    required = list(METHODS)[:5]
+    required = [*list(METHODS)[:5], "VPTSP-G, late, bank", "Sample"]
     for method, optimizer in itertools.product(METHODS if every else required, OPTIMIZERS):
         yield method, optimizer, "another each step", "float32"
         if not METHODS[method].get("bank") and (every or optimizer == "adamw"):

@@ -29,7 +29,9 @@ def cosine_kmeans(
     x = F.normalize(x.detach().double().cpu(), dim=1)
     if centroids is None: centroids = _distant(x, min(k, len(x)), seed)
     groups = torch.full((len(x),), -1)
-    while not torch.equal(groups, now := (x @ centroids.T).argmax(1)):
+    for _ in range(1000):                                   # it ends by itself, long before
+        now = (x @ centroids.T).argmax(1)
+        if torch.equal(groups, now): break
         groups = now
         sums = torch.zeros_like(centroids).index_add(0, groups, x)
         is_used = torch.bincount(groups, minlength=len(centroids))[:, None] > 0
@@ -113,7 +115,7 @@ class PromptGuide(nn.Module):
         "The loss between patches and prompts, and the one between prompts and the class token's query."
         block = backbone.vit.blocks[l]
         with torch.autocast(x.device.type, enabled=False):
-            x = full_precision(x)
+            x = x.to(block.attn.qkv.weight.dtype)                    # whatever the pass computed in
             patches = x[:, backbone.vit.num_prefix_tokens:]
             if self.form == "released": patches = patches.mean(1, keepdim=True)
             bias = block.attn.qkv.bias

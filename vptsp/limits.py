@@ -129,7 +129,7 @@ def image_needs(
     model: nn.Module | None = None,   # with a backbone; None before there is one
 ) -> list[Need]:
     "What one image takes: as it is resized, and inside the backbone, where the MLP makes it four times as wide."
-    side, name = max((cfg.resize, "resize"), (cfg.image_size, "image_size"))
+    side, name = max(cfg.resize, cfg.image_size), "resize" if cfg.resize > 2*cfg.image_size else "image_size"
     inside = 4*6*_numbers_of_block(model) if model is not None else 0
     return [Need("one image", (name,), 4*side**2 + 12*cfg.image_size**2),
             Need("one image inside the backbone", ("image_size", "backbone"), inside)]

@@ -35,7 +35,7 @@ from vptsp.broken_images import (
     is_dead_worker,
     told_of,
 )
-from .config import Config
+from .config import Config, ConfigError
 from .files import DataError
 from .identity import can_be_read_apart
 from .images import ImageSet
@@ -308,8 +308,13 @@ def train_loader(
     rank: int = 0,          # which process this is
     world_size: int = 1,    # of how many
 ) -> DataLoader:            # of (images (b, 3, s, s), labels (b,))
-    "Class-balanced batches under the training transform; `loader.batch_sampler.set_epoch(i)` before each epoch."
+    """Class-balanced batches under the training transform; `loader.batch_sampler.set_epoch(i)` before each epoch.
+    Raises `ConfigError` for a step of more batches than an epoch has."""
     sampler = ClassBalancedSampler(images.labels, cfg.batch_size, cfg.samples_per_class, cfg.seed, rank, world_size)
+    if cfg.accumulate > max(len(sampler), 1):
+        message = (f"accumulate = {cfg.accumulate:,}: an epoch has {len(sampler):,} batches, and no step goes on "
+                   f"beyond it: accumulate = {len(sampler)} is a step an epoch.")
+        raise ConfigError(message)
     skips = "replace" if cfg.broken_images == "skip" else ""
     return _Loader(images, train_transform(cfg, mean, std), mean, std, skips, batch_sampler=sampler,
                    num_workers=(workers := _workers(images, cfg, len(sampler))), persistent_workers=workers > 0,

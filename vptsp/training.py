@@ -35,14 +35,7 @@ from .model import build_model
 from .optimizer import build_optimizer, parameter_groups, set_epoch_lr  # noqa: F401
 from .process import Precision, heeding, keep_memory, launched, on_its_own  # noqa: F401
 from .run_card import finish_card, note_on_skipped, skipped_in_all, write_card
-from vptsp.runs import (
-    Run,
-    backbone_tensors,
-    definitions,  # noqa: F401
-    measure,
-    measure_frozen,
-    read_metrics,
-)
+from .runs import Run, backbone_tensors, definitions, measure, measure_frozen, read_metrics  # noqa: F401
 from .sanity import words_on_figures
 from .steps import BadNumbers, named, training_step
 from .summary import finish, is_measured, is_over, judge, summary, take_best, why_over

@@ -81,9 +81,11 @@ def photos(classes=12, each=3, name="photos"):
 
 
 def train(out, variant="bank", *changes, data=None):
-    "The words of a training command; of a setting that is given again, the last."
-    words = {w.split("=")[0] if "=" in w else w: w for w in (*BASE, *VARIANTS[variant], *map(str, changes))}
-    return ["train", "emoji", "dataset=folder", *words.values(), "--data", str(data or photos()), "--out", str(out)]
+    "The words of a training command; of a setting or an option that is given again, the last."
+    words, given = iter([*BASE, *VARIANTS[variant], *map(str, changes)]), {}
+    for w in words: given[w.split("=")[0]] = [w, next(words)] if w.startswith("--") else [w]
+    return ["train", "emoji", "dataset=folder", *sum(given.values(), []), "--data", str(data or photos()),
+            "--out", str(out)]
 
 
 # children

@@ -43,8 +43,8 @@ def at_once(case, words, seconds=20., word=None, memory=4_000_000_000):
 
 for setting in ("num_class_prompts=100000000", "num_prompts=100000000", "image_size=1000000", "batch_size=1000000000",
                 "embed_dim=100000000", "lora_rank=100000000", "num_class_prompts=10000000000000000000"):
-    method = ["--method", "lora"] if "lora" in setting else []
-    at_once(setting, train(fresh("large"), "dense", *method, setting), word=setting.split("=")[0])
+    variant = "lora" if "lora" in setting else "dense"
+    at_once(setting, train(fresh("large"), variant, setting), word=setting.split("=")[0])
 for setting in ("workers=100000", "epochs=1000000000000000000000000", "accumulate=1000000000000"):
     end = vptsp_(*train(fresh("large"), "dense", setting), limit=20, before=with_memory(6_000_000_000))
     held = end.refused and end.seconds < 20 or setting.startswith("epochs") and end.code is None and not end.traceback

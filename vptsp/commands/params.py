@@ -30,7 +30,7 @@ def count_parameters(
         raise ConfigError(message)
     model = planned(partial(build_model, cfg, classes, pretrained=False))
     if model is None: model = build_model(cfg, classes, pretrained=False)    # a part of one's own needs memory
-    parts = model.trainable_parameters_by_part()
+    parts = model.trainable_parameters_by_part() if cfg.epochs else {}       # as the figures of such a run say
     return {**parts, "total": sum(parts.values())}
 
 # %% ../../nbs/38c_commands.params.ipynb #3180d5c7
