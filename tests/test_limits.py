@@ -145,7 +145,7 @@ def test_words_without_end_are_answered_with_one_short_line(words):
 HUGE = [dict(num_class_prompts=10**8), dict(num_prompts=10**8), dict(num_prompts=10**12), dict(embed_dim=10**8),
         dict(bank=True, num_class_prompts=10**8), dict(lora_rank=10**9), dict(adapter="parallel", adapter_dim=10**9),
         dict(resize=10**6), dict(backbone="vit_tiny_patch16_224", image_size=16*10**5),
-        dict(backbone="vit_tiny_patch16_224", image_size=16*10**5, resize=16*10**5)]
+        dict(backbone="vit_tiny_patch16_224", resize=16*10**5, image_size=16*10**5)]
 
 
 @pytest.mark.parametrize("change", HUGE, ids=str)
