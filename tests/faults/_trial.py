@@ -160,7 +160,8 @@ class Child:
         self.signal(signal.SIGKILL, group=True)
         if code is None: os.waitpid(self.pid, 0)
         self.output.seek(0)
-        return End(code, self.output.read().decode(errors="replace"), time.monotonic() - self.start)
+        text = self.output.read().decode(errors="replace").replace("\0", "")   # torch ends a worker's word with one
+        return End(code, text, time.monotonic() - self.start)
 
 
 def call(work, limit=180., **how): return Child(work, **how).wait(limit)
