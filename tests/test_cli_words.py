@@ -217,7 +217,7 @@ def test_settings_lists_all_with_meaning_default_and_range():
     code, out, _ = shell("settings", "--json")
     rows = {row["name"]: row for row in json.loads(out)}
     assert code == 0 and list(rows) == list(Config.__dataclass_fields__)
-    tune = {"name": "tune", "value": "bitfit", "default": "bitfit", "range": "one of none, bitfit, full"}
+    tune = {"name": "tune", "value": "bitfit", "default": "bitfit", "range": "one of none, bitfit, full, some_biases"}
     assert rows["tune"] == tune | {"meaning": rows["tune"]["meaning"]}
     assert all(row["meaning"] and row["range"] and row["value"] == row["default"] for row in rows.values())
     rows = {row["name"]: row for row in json.loads(shell("settings", "emoji", "--json")[1])}

@@ -406,3 +406,14 @@ def test_the_rows_have_names():
     assert Config().as_method("nc-init").proxy_noise == .01
     assert Config(guided_blocks=2).as_method("vpt").guided_blocks == 0
     assert Config().as_method("encoder", accumulator="mix").accumulator == "mix"
+
+
+def test_a_run_knows_its_row():
+    from vptsp.commands.pages import _method_of
+    for base in (CFG, CFG.replace(num_prompts=0)):
+        for name in methods:
+            try: cfg = base.as_method(name)
+            except ConfigError: continue                      # a row that needs prompts
+            assert cfg.as_method(_method_of(cfg)) == cfg
+    known = [name for name in methods if CFG.as_method(name) != CFG]
+    assert [_method_of(CFG.as_method(name)) for name in known] == known

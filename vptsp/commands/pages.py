@@ -23,7 +23,7 @@ from vptsp.commands.options import (
     check_page,
 )
 from .words import Mistake, say, tell
-from ..config import Config, methods
+from ..config import Config, ConfigError, methods
 from ..files import write_text
 
 if TYPE_CHECKING:
@@ -50,8 +50,11 @@ def run_of(
     return run
 
 def _method_of(cfg: Config) -> str:
-    "Which method of the comparison these settings are."
-    return next((name for name in reversed(list(methods)) if cfg.as_method(name) == cfg), "trained")
+    "Which method of the comparison these settings are: the most particular that leaves them as they are."
+    def is_it(name: str) -> bool:
+        try: return cfg.as_method(name) == cfg
+        except ConfigError: return False          # such as an Encoder where there are no prompts
+    return max(filter(is_it, reversed(list(methods))), key=lambda name: len(methods[name]), default="trained")
 
 # %% ../../nbs/39a_commands.pages.ipynb #0168ef18
 def _report(args: Namespace) -> None:
