@@ -1,6 +1,7 @@
 "Comparisons over seeds: the same batches for all arms, killed and gone on with, refused where they do not fit."
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -228,7 +229,8 @@ def test_a_run_that_fails_is_a_line(tmp_path, capfd):
              str(tmp_path/"c"), "train_classes=16", "test_classes=10", "epochs=1", "num_prompts=1", "batch_size=16"]
     assert main(words) == 1
     out, err = capfd.readouterr()
-    assert "1 of 4 runs failed" in err and "--retry" in err and "Traceback" not in err and "1 failed" in out
+    assert "1 of 4 runs failed" in err and "--retry" in err and "Traceback" not in err
+    assert re.search(r"^wild +failed: step 2: the loss is nan", out, re.M)
     assert (tmp_path/"c"/"compare.html").is_file()
     c = Comparison.load(tmp_path/"c")
     assert len(c.failed) == 1 and len(c.rows) == 4

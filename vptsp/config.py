@@ -222,8 +222,10 @@ def _read(source: str | Path | Mapping[str, Any]) -> Config:
 
 def _of_old(settings: Mapping[str, Any]) -> dict[str, Any]:
     "What settings that were saved whole before some of today's existed meant without saying it."
-    saved_whole = len(settings) > .75*len(fields(Config))
+    saved_whole = settings.keys() >= _in_every_whole_file
     return dict(crop="center", interpolation="bilinear") if saved_whole and "interpolation" not in settings else {}
+
+_in_every_whole_file = {"backbone", "batch_size", "gru_dropout", "lora_alpha", "lr_cosine_min", "mix_keep", "seed"}
 
 # %% ../nbs/02_config.ipynb #0714260d
 _hashed = "# sha256 of these settings: "
