@@ -2,6 +2,7 @@
 stays."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from test_going_on import CFG, DATA, OTHER, StopAt, same, trainer
 from vptsp import training
 from vptsp.callbacks import Callback
 from vptsp.config import ConfigError
-from vptsp.files import LockedError
+from vptsp.files import DamagedFile, LockedError
 from vptsp.process import heeding
 from vptsp.runs import Run, read_history
 from vptsp.summary import is_over
@@ -118,6 +119,18 @@ def test_without_the_setting_only_epochs_are_saved(tmp_path):
         trainer(tmp_path/"run", MEASURED.replace(checkpoint_minutes=0), callbacks=[StopAt(STEPS + 3)]).fit()
     new = trainer(tmp_path/"run", MEASURED)                              # the setting may change: it is no other run
     assert new._prepare() and (new.epoch, new.so_far) == (1, None)
+
+
+@pytest.mark.parametrize("generations", [1, 2])
+def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path, whole, generations):
+    for name, cfg in (("run", MEASURED), ("other", MEASURED.replace(seed=1))):
+        with pytest.raises(KeyboardInterrupt): trainer(tmp_path/name, cfg, callbacks=[StopAt(STEPS + 3)]).fit()
+    for file in ("last.safetensors", "previous.safetensors")[:generations]:
+        shutil.copy(tmp_path/"other"/"checkpoint"/file, tmp_path/"run"/"checkpoint"/file)
+    if generations == 1: assert_equal(trainer(tmp_path/"run", MEASURED).fit(), whole)
+    else:
+        with pytest.raises(DamagedFile, match="is of another run .seed = 1 there, 0 here"):
+            trainer(tmp_path/"run", MEASURED).fit()
 
 
 # stops and signals

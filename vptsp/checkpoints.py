@@ -8,7 +8,7 @@ __all__ = ['write_history', 'read_history', 'write_checkpoint', 'has_checkpoint'
 # %% ../nbs/14a_checkpoints.ipynb #8ef889bc
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,9 @@ def _read(file: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 def read_checkpoint(
     folder: str | Path,   # of the checkpoints; or one file
+    refused: Callable[[dict], str] = lambda about: "",   # why one that is whole is not taken; nothing if it is
 ) -> tuple[dict, dict[str, torch.Tensor], str | None]:
-    "What was written as `about`, the tensors by name, and a sentence if the last one is damaged. Raises `DamagedFile`."
+    "What was written as `about`, the tensors by name, and a sentence if it is not the last. Raises `DamagedFile`."
     folder = Path(folder)
     files = [folder] if folder.is_file() else [folder/_last, folder/_before]
     wrong = []
@@ -116,7 +117,10 @@ def read_checkpoint(
             wrong.append(f"{printable(file)!r} is not there")
             continue
         try: about, tensors = _read(file)
-        except ValueError as e: wrong.append(str(e).partition(": bring back")[0])
+        except ValueError as e:
+            wrong.append(str(e).partition(": bring back")[0])
+            continue
+        if why := refused(about): wrong.append(f"{printable(file)!r} {why}")
         else:
             about["read from"] = str(file)
             note = f"{wrong[0]}: the run goes on from the checkpoint before it, {file.name}." if wrong else None

@@ -6,6 +6,7 @@
 __all__ = ['SoFar', 'checkpoint', 'keep_history', 'saved_now', 'resume']
 
 # %% ../nbs/15j_taking_up.ipynb #884f2a0e
+import json
 import logging
 import os
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ def _found(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
     longer = is_finished and t.cfg.epochs > Config.load(t.out/"config.yaml").epochs
     if is_finished and not longer: return _finished(t)
     if t.optimizer is not None and has_checkpoint(folder):
-        about, tensors, note = read_checkpoint(folder)
+        about, tensors, note = read_checkpoint(folder, lambda about: _settings_of_another(t, about))
         if note: _log.warning(note)
         if about["step"] == 0 and _is_of_another(t, about): return "nothing", {}, {}
         _refuse_others(t, about["data"], about["backbone"], about.get("start"))
@@ -108,6 +109,14 @@ def _found(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
                    f"model, start={printable(t.out)!r}.")
         raise ConfigError(message)
     return "nothing", {}, {}
+
+def _settings_of_another(trainer: Any, about: dict) -> str:
+    "In which setting a checkpoint that has made steps is not this run's, whose folder says otherwise."
+    here = json.loads(json.dumps(settings_of_result(trainer.cfg)))
+    differing = [name for name, value in about.get("settings", {}).items() if here.get(name, value) != value]
+    if about.get("step") == 0 or not set(differing) - {"epochs"}: return ""
+    name = next(name for name in differing if name != "epochs")
+    return f"is of another run ({name} = {about['settings'][name]!r} there, {here[name]!r} here)"
 
 def _is_of_another(trainer: Any, about: dict) -> bool:
     "Whether a run that made no step yet was begun with other things; it has nothing to lose."

@@ -94,11 +94,11 @@ want = must(vptsp_("evaluate", whole, "--data", DATA, "--json")).last
 
 def read_again(folder):
     "As `train` does with a finished run, the model's file watched."
-    before = (folder/MODEL).stat().st_mtime_ns if (folder/MODEL).is_file() else None
+    before = (folder/MODEL).read_bytes() if (folder/MODEL).is_file() else None
     before_call(training, "training_step", 0, lambda *_, **__: print("TRAINED"))
     code = main(train(folder))
-    after = (folder/MODEL).stat().st_mtime_ns if (folder/MODEL).is_file() else None
-    if before and after != before: print("WRITTEN AGAIN")
+    after = (folder/MODEL).read_bytes() if (folder/MODEL).is_file() else None
+    if before and after != before: print("ANOTHER MODEL")
     return code
 
 
@@ -106,7 +106,7 @@ figure = next(line for line in must(vptsp_(*train(whole))).text.splitlines() if 
 
 
 def untouched(folder, end):
-    return "TRAINED" not in end.text and "WRITTEN AGAIN" not in end.text and figure in end.text
+    return "TRAINED" not in end.text and "ANOTHER MODEL" not in end.text and figure in end.text
 
 
 def loaded(folder):
