@@ -422,6 +422,25 @@ def test_a_run_is_read_in_parts(tmp_path, caplog):
     (run/"metrics.json").unlink()
     with pytest.raises(FileNotFoundError, match="no finished run"): Run.load(run)
 
+def test_parts_of_two_runs_are_no_run(tmp_path, caplog):
+    run = tmp_path/"run"
+    for write in writes(run, 1).values(): write()
+    whole, settings = Run.load(run).history, (run/"config.yaml").read_bytes()
+    Config.load(run/"config.yaml").replace(seed=7).save(run/"config.yaml")
+    with pytest.raises(DamagedFile, match="config.yaml' is damaged .it is of another run than the model .seed = 7"):
+        Run.load(run)
+    (run/"config.yaml").write_bytes(settings)
+    metrics = read_json(run/"metrics.json")
+    write_json(run/"metrics.json", metrics | {"seed": 7, "epoch": 1})
+    with pytest.raises(DamagedFile, match="metrics.json' is damaged .it is of another run than the settings .seed 7"):
+        Run.load(run)
+    write_json(run/"metrics.json", metrics | {"epoch": 1})
+    (run/"history.jsonl").unlink()
+    assert [line["loss"] for line in Run.load(run).history] == [line["loss"] for line in whole]
+    assert "history.jsonl' is damaged (it is gone): the history is read from the checkpoint" in caplog.text
+    shutil.rmtree(run/"checkpoint")
+    assert Run.load(run).history == [] and "there are no curves" in caplog.text
+
 def test_a_model_with_a_flipped_bit_is_refused(tmp_path):
     model, _ = parts()
     model.save(tmp_path)

@@ -150,14 +150,34 @@ def read_metrics(
     return metrics
 
 def _history_in(folder: Path, cfg: Config, metrics: dict) -> list[dict]:
-    "A line an epoch, from the checkpoint where the file is damaged. Raises `DamagedFile`."
-    try: return read_history(folder, None if cfg.patience or not (folder/"history.jsonl").is_file() else cfg.epochs)
-    except DamagedFile as e:
-        try: history = read_checkpoint(folder/"checkpoint")[0]["history"]
-        except (DamagedFile, KeyError): raise e from None
-        _log.warning(f"{str(e).partition(': bring back')[0]}: the history is read from the checkpoint.")
+    "A line an epoch, from the checkpoint where the file is damaged or gone. Raises `DamagedFile`."
+    file = folder/"history.jsonl"
+    try:
+        if metrics.get("epoch") and not file.is_file(): raise damaged(file, "it is gone")
+        return read_history(folder, None if cfg.patience or not file.is_file() else cfg.epochs)
+    except DamagedFile as e: wrong = e
+    try: history = read_checkpoint(folder/"checkpoint")[0]["history"]
+    except (DamagedFile, KeyError):
+        if file.is_file(): raise wrong from None
+        history = []
+    found = "the history is read from the checkpoint" if history else "and so is the checkpoint: there are no curves"
+    _log.warning(f"{str(wrong).partition(': bring back')[0]}: {found}.")
     if history: history[-1] = {**history[-1], **{name: metrics[name] for name in metrics["frozen"] if name in metrics}}
     return history
+
+# %% ../nbs/15a_runs.ipynb #2ec9912d
+# what a loaded model has of its own, or has from its weights
+_may_differ = ("workers", "batch_size", "checkpoint_minutes", "resize", "crop", "interpolation")
+
+def _refuse_mixed(folder: Path, cfg: Config, of_model: Config, metrics: dict) -> None:
+    "Raises `DamagedFile` where settings, model and figures are of different runs."
+    differing = {name: pair for name, pair in cfg.diff(of_model).items() if name not in _may_differ}
+    if differing:
+        name, (here, there) = next(iter(differing.items()))
+        raise damaged(folder/"config.yaml", f"it is of another run than the model ({name} = {here!r} and {there!r})")
+    if metrics.get("seed", cfg.seed) != cfg.seed:
+        why = f"it is of another run than the settings (seed {metrics['seed']} and {cfg.seed})"
+        raise damaged(folder/"metrics.json", why)
 
 # %% ../nbs/15a_runs.ipynb #a964a8d9
 @dataclass(repr=False)
@@ -180,6 +200,7 @@ class Run:
         "Read a finished run. Raises `FileNotFoundError` if it is not finished or lacks its model, `DamagedFile`."
         metrics, cfg = read_metrics(folder := Path(folder)), Config.load(folder/"config.yaml")
         model = Model.load(_model_in(folder), backbone, weights)
+        _refuse_mixed(folder, cfg, model.cfg, metrics)
         if data is not None: data = data.opened(cfg.full_scale or None, cfg.srgb or None)
         return Run(cfg, model, metrics, _history_in(folder, cfg, metrics), data, folder)
 
