@@ -10,11 +10,14 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from timm.layers.norm_act import BatchNormAct2d
 from timm.models.vision_transformer import VisionTransformer
 from torch import multiprocessing
 
+from vptsp.batch_norm import batch_norm_of_all
 from vptsp.benchmarks import load_emoji
 from vptsp.cli import main
 from vptsp.config import Config
@@ -202,6 +205,28 @@ def test_two_with_half_a_batch_are_one_with_the_whole(case, both):
 
 
 # What is random
+
+def with_batch_norm(world):
+    "A net of two such layers, 3 images here and 5 there, or all 8: gradients, running statistics, the values of all."
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), BatchNormAct2d(4), torch.nn.Conv2d(4, 2, 3),
+                              torch.nn.BatchNorm2d(2, momentum=None)).double()
+    images, weights = torch.randn(2, 8, 3, 8, 8).double(), torch.randn(8, 2, 4, 4).double()
+    own = slice(None) if world.size == 1 else (slice(0, 3), slice(3, 8))[world.rank]
+    with batch_norm_of_all(net, world):
+        for x in images:
+            y = net(x[own])
+            (y.square()*weights[own]).sum().backward()
+        world.sum_gradients(net, behind=())
+    gradients = {name: p.grad for name, p in net.named_parameters()}
+    return plain({"y": world.gather(y.detach()), **dict(net.named_buffers()), **gradients})
+
+
+def test_batch_norm_is_of_the_whole_batch():
+    whole = with_batch_norm(World())
+    for found in among(2, with_batch_norm):
+        for name, numbers in whole.items(): np.testing.assert_allclose(found[name], numbers, 1e-10, 1e-12, err_msg=name)
+
 
 def with_dropout(world):
     "Memory behind three steps, and the first image's embedding in each."

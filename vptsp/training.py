@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from fastcore.basics import patch
 
+from .batch_norm import batch_norm_of_all
 from .beginning import agree, fingerprint_of_frozen, hold, warm_up, words_on_beginning
 from .callbacks import Callback, Progress, Stopped, interruptible, watcher
 from .config import Config
@@ -142,6 +143,7 @@ def _fit(self: Trainer) -> Run:
     try:
         with contextlib.ExitStack() as held:
             self.world.from_main(lambda: hold(self, held))
+            held.enter_context(batch_norm_of_all(model, self.world))
             for module in (model, model.backbone):
                 held.callback(module.register_forward_pre_hook(self._check_stop).remove)
             try: run = self._to_the_end()
