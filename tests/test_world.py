@@ -29,6 +29,7 @@ from vptsp.model import build_model
 from vptsp.optimizer import build_optimizer
 from vptsp.prompts import ClassPromptBank
 from vptsp.registry import ConfigError
+from vptsp.tensors import eval_copy
 from vptsp.training import Run, Trainer
 from vptsp.world import World
 
@@ -218,8 +219,12 @@ def with_batch_norm(world):
             y = net(x[own])
             (y.square()*weights[own]).sum().backward()
         world.sum_gradients(net, behind=())
+        before = {name: t.clone() for name, t in net.named_buffers()}
+        tested = eval_copy(net)(images[0])                                  # while the net itself is in training
+        assert all(torch.equal(t, before[name]) for name, t in net.named_buffers())
+    assert [type(m).__name__ for m in net] == [type(m).__name__ for m in eval_copy(net)] and net[1].training
     gradients = {name: p.grad for name, p in net.named_parameters()}
-    return plain({"y": world.gather(y.detach()), **dict(net.named_buffers()), **gradients})
+    return plain({"y": world.gather(y.detach()), "tested": tested, **dict(net.named_buffers()), **gradients})
 
 
 def test_batch_norm_is_of_the_whole_batch():

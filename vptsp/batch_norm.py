@@ -8,7 +8,7 @@ __all__ = ['batch_norm_of_all']
 # %% ../nbs/11i_batch_norm.ipynb #1ed7a43e
 import contextlib
 from collections.abc import Iterator
-from functools import partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,11 +39,10 @@ def _moments(x: torch.Tensor, world: World) -> tuple[torch.Tensor, torch.Tensor,
 
 def _shaped(row: torch.Tensor, x: torch.Tensor) -> torch.Tensor: return row.view(1, -1, *[1]*(x.ndim - 2))
 
-def _forward(norm: Any, world: World, images: torch.Tensor) -> torch.Tensor:
-    "As the layer's own `forward`, but for whose mean and variance it uses in training."
-    if not norm.training: return type(norm).forward(norm, images)
+def _normed(norm: Any, images: torch.Tensor) -> torch.Tensor:
+    "As the layer's own `forward` in training, but for whose mean and variance it uses."
     x = images if images.dtype == torch.float64 else images.float()
-    mean, variance, n = _moments(x, world)
+    mean, variance, n = _moments(x, norm.world)
     y = (x - _shaped(mean, x))*_shaped((variance + norm.eps).rsqrt(), x)
     if norm.affine: y = y*_shaped(norm.weight, x) + _shaped(norm.bias, x)
     if norm.track_running_stats: _remember(norm, mean.detach(), variance.detach()*n/max(n - 1, 1))
@@ -68,7 +67,16 @@ def batch_norm_of_all(
     own = nn.modules.batchnorm._BatchNorm
     layers = [m for m in model.modules() if isinstance(m, own) and not isinstance(m, nn.SyncBatchNorm)]
     layers = layers if world.size > 1 else []
-    for norm in layers: norm.forward = partial(_forward, norm, world)
+    for norm in layers: norm.__class__, norm.world = _of_all(type(norm)), world
     try: yield
     finally:
-        for norm in layers: del norm.forward
+        for norm in layers:
+            norm.__class__ = type(norm).__base__
+            del norm.world
+
+@cache
+def _of_all(kind: type) -> type:
+    "A kind of batch norm that looks at the whole batch. (A class and no function put in its place: copies have it too.)"
+    def forward(self: Any, images: torch.Tensor) -> torch.Tensor:
+        return _normed(self, images) if self.training else kind.forward(self, images)
+    return type(kind.__name__, (kind,), {"forward": forward})
