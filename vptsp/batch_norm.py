@@ -76,7 +76,7 @@ def batch_norm_of_all(
 
 @cache
 def _of_all(kind: type) -> type:
-    "A kind of batch norm that looks at the whole batch. (A class and no function put in its place: copies have it too.)"
+    "A kind of batch norm that looks at the whole batch. A class, and no function in its place: copies have it too."
     def forward(self: Any, images: torch.Tensor) -> torch.Tensor:
         return _normed(self, images) if self.training else kind.forward(self, images)
     return type(kind.__name__, (kind,), {"forward": forward})
