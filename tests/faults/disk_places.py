@@ -90,7 +90,8 @@ if may_mount():
             first = vptsp_("index", REFERENCE, DATA, "--out", MOUNT/"gallery")
             n = len(Gallery.load(MOUNT/"gallery"))
             room_again()
-            held = first.refused and n == len(list(few.rglob("*.png"))) and [p.name for p in MOUNT.iterdir()] == ["gallery"]
+            stays = n == len(list(few.rglob("*.png")))
+            held = first.refused and stays and [p.name for p in MOUNT.iterdir()] == ["gallery"]
             trials.add(f"an old gallery stays when the new one has {free:,} bytes", held, f"{first}; {n} images")
     for what in ("report", "explore"):
         with Mounted("8k"):
