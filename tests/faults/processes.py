@@ -137,7 +137,8 @@ def harmed(case, go_on=2, want=None, **harm):
     far = distance(one, run) if second.code == 0 else float("inf")
     said = want is None or any(want in s for s in first.sentences)
     held = first.code not in (0, None) and first.still < 60 and kept and far <= 1e-5 and said
-    trials.add(case, held and not litter(run), f"{first}, {first.still:.0f} s behind the last step; kept epoch {kept}; then {second}; farthest {far:.1e}")
+    detail = f"{first}, {first.still:.0f} s behind the last step; kept epoch {kept}; then {second}; farthest {far:.1e}"
+    trials.add(case, held and not litter(run), detail)
 
 
 for who in "01":
