@@ -6,6 +6,7 @@
 __all__ = ['main']
 
 # %% ../nbs/40_cli.ipynb #cb677bc6
+import atexit
 import os
 import signal
 import sys
@@ -34,9 +35,15 @@ class _Interrupts:
 
     def __exit__(self, *_: object) -> None:
         self.at_work = False
-        if self.whole: return          # to the very end: a process takes its time to end
+        if self.whole:                 # to the very end: a process takes its time to end
+            atexit.register(self.ignore)
+            return
         for number, handler in self.before.items(): signal.signal(number, handler)
         sys.unraisablehook = self.hook
+
+    def ignore(self) -> None:
+        "All is done, and the interpreter would put back what kills it."
+        for number in self.before: signal.signal(number, signal.SIG_IGN)
 
     def begin(self) -> None:
         self.at_work = True
