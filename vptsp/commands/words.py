@@ -204,7 +204,8 @@ def one_line(
     if isinstance(error, OSError) and error.strerror: return _of_the_system(error)
     if isinstance(error, UnicodeDecodeError):
         return f"{at}a file that should be UTF-8 text is none ({error.reason} at byte {error.start}): save it as UTF-8."
-    if isinstance(error, UnicodeError): return f"{at}a name or text cannot be written as {_codec(error)}."
+    if isinstance(error, UnicodeError):
+        return f"{at}a name or text cannot be written as {_codec(error)}: set PYTHONUTF8=1 for any name and text."
     if isinstance(error, ModuleNotFoundError): return f"a part that this needs is missing ({text}): pip install it."
     if isinstance(error, ImportError):
         return f"a part that this needs could not be loaded ({text}): did memory run out? Else pip install it anew."
