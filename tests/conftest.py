@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ def pytest_generate_tests(metafunc):
         folder = Path(metafunc.config.getoption("golden"))
         names = sorted(path.stem for path in folder.glob(f"{kind}*.json"))
         metafunc.parametrize("fixture", [folder/name for name in names], ids=names)
+
+
+@pytest.fixture
+def interrupts():
+    "A job in the background has interrupts ignored."
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
 
 
 @pytest.fixture

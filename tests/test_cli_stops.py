@@ -130,6 +130,7 @@ def test_the_way_on_is_true(tmp_path, begun, saved, says):
     assert says in way_on(SimpleNamespace(begun=begun, out=tmp_path))
 
 
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_at_a_step_is_saved_and_the_same_command_ends_alike(photos, tmp_path, monkeypatch, number):
     from vptsp import training
@@ -153,6 +154,7 @@ def test_a_stop_at_a_step_is_saved_and_the_same_command_ends_alike(photos, tmp_p
     assert whole.keys() == stopped.keys() and all((whole[name] == stopped[name]).all() for name in whole)
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_a_second_signal_is_not_waited_for(photos, tmp_path, monkeypatch):
     from vptsp import training
     real = training.training_step

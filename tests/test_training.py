@@ -42,13 +42,6 @@ def whole():
     "A run that was left alone."
     return trainer().fit()
 
-@pytest.fixture
-def interrupts():
-    "A job in the background has interrupts ignored."
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, usual)
-
 class StopAt(Callback):
     "Pulls the plug in the middle of an epoch."
     def __init__(self, step): self.at = step
