@@ -4,9 +4,7 @@ count of cases that held.
 Every trial runs the real command line in a forked child, so that the package is imported once and a patch in a child
 is gone with it. A child has its own session: what it starts can be ended with it.
 """
-import codecs
 import contextlib
-import importlib
 import json
 import os
 import random
@@ -36,8 +34,6 @@ FOLDER.chmod(0o755)                                     # also for a child that 
 CHECKPOINT = "checkpoint/last.safetensors"
 torch.set_num_threads(1)
 random.seed(NAME)
-for encoding in ("ascii", "latin-1", "idna"): codecs.lookup(encoding)   # another user may not read Python's own files,
-importlib.import_module("resource")                                      # nor parts of it that come late
 
 # twelve classes of three images, half to train on: 16 steps
 BASE = ["epochs=4", "batch_size=4", "num_prompts=2", "num_class_prompts=1", "eval_from=3"]
