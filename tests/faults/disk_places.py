@@ -158,7 +158,7 @@ def vanishing(what, part, act, number=2):
     def harm(): before_call(training.Trainer, "_checkpoint", number, lambda trainer: act(trainer.out/part))
     first = call(lambda: main(train(run)), before=harm)
     if run.is_file(): run.unlink()
-    if (run/part).is_file(): (run/part).unlink()
+    if part == "checkpoint" and (run/part).is_file(): (run/part).unlink()
     second = vptsp_(*train(run))
     wrong = differences(REFERENCE, run) if second.code == 0 else [str(second)]
     held = (first.refused and str(run) in first.last or first.code == 0) and not wrong
