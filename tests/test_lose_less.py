@@ -114,6 +114,16 @@ def test_within_an_epoch_a_kill_costs_minutes(tmp_path, monkeypatch, changes):
     assert len(steps) == STEPS - 2 if cfg.accumulate == 1 else STEPS - 2 <= len(steps) <= STEPS - 1
 
 
+def test_settings_that_vanish_within_a_run_are_written_again(tmp_path, monkeypatch, whole):
+    real = Trainer._measure
+    def measure(self):
+        (self.out/"config.yaml").unlink(missing_ok=True)
+        return real(self)
+    monkeypatch.setattr(Trainer, "_measure", measure)
+    assert_equal(trainer(tmp_path/"run", MEASURED).fit(), whole)
+    assert_equal(trainer(tmp_path/"run", MEASURED).fit(), whole)         # which is read
+
+
 def test_without_the_setting_only_epochs_are_saved(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trainer(tmp_path/"run", MEASURED.replace(checkpoint_minutes=0), callbacks=[StopAt(STEPS + 3)]).fit()

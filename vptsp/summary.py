@@ -124,9 +124,10 @@ def finish(
     trainer: Any,  # a `Trainer`
     run: Run,
 ) -> None:
-    "Write `model/`, then `metrics.json`."
+    "Write `model/`, then `metrics.json`; and the settings once more if they are gone."
     t = trainer
     if not t.out or not t.world.is_main: return
+    if not (t.out/"config.yaml").is_file(): t.cfg.save(t.out/"config.yaml")
     card: dict[str, Any] = {name: value for name, value in run.metrics.items() if isinstance(value, float)}
     if "R@1" in run.metrics["frozen"]: card["frozen R@1"] = run.metrics["frozen"]["R@1"]
     card |= {"measured on": run.metrics["measured on"], "seed": t.cfg.seed}

@@ -201,6 +201,7 @@ def planted(names):
         (run/name).symlink_to(victim)
     end = vptsp_(*train(run))
     wrong = differences(REFERENCE, run) if end.code == 0 else []
+    wrong = [d for d in wrong if d.removeprefix("the file ") not in names]      # links beside ours stay
     held = victim.read_text() == "untouched" and (end.code == 0 and not wrong or end.refused)
     trials.add(f"planted links: {', '.join(names)}", held, f"{end} {victim.read_text()[:30]!r} {wrong or ''}")
 
