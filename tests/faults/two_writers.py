@@ -199,6 +199,7 @@ gallery_case("index while it is updated", [["update", None, DATA], [*INDEX, None
 def readers_beside_a_writer(seconds=15):
     "A gallery saved in turns as one and as another, and loaded all the while."
     place, one, two = fresh("turns"), Gallery.load(FIRST), Gallery.load(SECOND)
+    assert one.model is not two.model                # read now: once another is saved over them, they cannot be
     one.save(place)
     def write():
         while True:
