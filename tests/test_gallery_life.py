@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vptsp import renewal
+from vptsp import gallery_files, renewal
 from vptsp.benchmarks import load_emoji
 from vptsp.cli import main
 from vptsp.config import Config
@@ -458,6 +458,21 @@ def test_readers_and_writers_never_mix(model, photos, tmp_path, monkeypatch, pau
         reads += 1
     writer.join()
     assert reads > 10 and [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_embeddings_that_are_exchanged_while_they_are_read(gallery, tmp_path, monkeypatch):
+    "The safetensors library opens a file twice, and the second time it may be gone."
+    place, real, calls = gallery.save(tmp_path/"g"), gallery_files.safe_open, []
+    def exchanged(file, *how):
+        calls.append(file)
+        if len(calls) > 1: return real(file, *how)
+        whole = file.read_bytes()
+        file.unlink()
+        file.write_bytes(whole)
+        message = f"unable to open file <{file}> in read-only mode: No such file or directory (2)"
+        raise RuntimeError(message)
+    monkeypatch.setattr(gallery_files, "safe_open", exchanged)
+    assert torch.equal(read_stored(place).embeddings, gallery.embeddings) and len(calls) == 2
 
 
 @pytest.mark.parametrize("name", ["images.jsonl", "embeddings.safetensors", "gallery.json"])

@@ -157,12 +157,21 @@ def _read_once(folder: Path) -> Stored:
             raise ValueError(message)
     return stored
 
+def _is_at(opened: Any, file: Path) -> bool:
+    "Whether an open file is still the one at its path."
+    try: return os.path.samestat(os.fstat(opened.fileno()), os.stat(file))
+    except FileNotFoundError: return False
+
 def _embeddings_in(file: Path) -> tuple[torch.Tensor, str | None, str]:   # embeddings, id, sha256
     with open(file, "rb") as opened:
         digest = hash_of(opened)
-        with safe_open(file, "pt") as f: E, about = f.get_tensor("embeddings").clone(), f.metadata() or {}
+        try:
+            with safe_open(file, "pt") as f: E, about = f.get_tensor("embeddings").clone(), f.metadata() or {}
+        except (RuntimeError, SafetensorError, OSError):
+            if _is_at(opened, file): raise
+            raise _Mixed from None
         # safetensors opens a file for its header and again for its tensors: nothing may have been exchanged meanwhile
-        if not os.path.samestat(os.fstat(opened.fileno()), os.stat(file)): raise _Mixed
+        if not _is_at(opened, file): raise _Mixed
     return E, about.get("gallery"), digest
 
 def _check_inside(names: list[str], folder: Path) -> None:
