@@ -16,7 +16,7 @@ from vptsp import training
 from vptsp.analysis import bench as benches
 from vptsp.analysis.arms import arms_of
 from vptsp.analysis.compare import Comparison, compare
-from vptsp.analysis.differences import ClassFigures, class_interval, paired, seed_interval, t_quantile, verdict
+from vptsp.analysis.differences import ClassFigures, class_interval, paired, seed_interval, verdict
 from vptsp.analysis.regimes import Regime
 from vptsp.analysis.summaries import summarized, table_cells, table_html, table_markdown
 from vptsp.benchmarks import load_emoji
@@ -272,10 +272,6 @@ def test_mistakes_on_the_command_line(tmp_path, capfd):
 
 
 # -- statistics ---------------------------------------------------------------------------------------------------
-
-def test_t_quantiles_are_scipys():
-    for df in [*range(1, 41), 100, 500]:
-        for level in (.5, .9, .95, .99): assert abs(t_quantile(df, level)/stats.t.ppf((1 + level)/2, df) - 1) < 1e-9
 
 def test_the_paired_interval_is_that_of_the_t_test():
     rng = np.random.default_rng(0)

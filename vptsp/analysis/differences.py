@@ -13,29 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 # %% ../../nbs/24a_analysis.differences.ipynb #00120696
-def _within(angle: float, df: int) -> float:
-    "Probability that |t| is below sqrt(df) * tan(angle)."
-    sine, cosine = math.sin(angle), math.cos(angle)
-    term, total = (cosine, cosine) if df % 2 else (1., 1.)
-    for i in range(3 if df % 2 else 2, df, 2):
-        term *= (i - 1)/i*cosine*cosine
-        total += term
-    if df % 2 == 0: return sine*total
-    return 2/math.pi*(angle + (sine*total if df > 1 else 0))
-
 def t_quantile(
     df: int,             # degrees of freedom, 1 or more
     level: float = .95,  # probability that |t| is below it
 ) -> float:
     "Of Student's distribution, both tails. Raises `ValueError` without a degree of freedom."
-    if df < 1:
-        message = f"df = {df}: a deviation needs two values or more, which leave one degree of freedom."
-        raise ValueError(message)
-    low, high = 0., math.pi/2
-    for _ in range(100):
-        middle = (low + high)/2
-        low, high = (middle, high) if _within(middle, df) < level else (low, middle)
-    return math.sqrt(df)*math.tan(low)
+    message = ""
+    if df < 1: message = f"df = {df}: a deviation needs two values or more, which leave one degree of freedom."
+    if not 0 < level < 1: message = f"level = {level}: a probability is above 0 and below 1, for instance 0.95."
+    if message: raise ValueError(message)
+    from scipy.special import stdtrit  # imported when asked for: it takes a moment
+    return float(stdtrit(df, .5 + level/2))
 
 # %% ../../nbs/24a_analysis.differences.ipynb #9c88ecb0
 def seed_interval(
