@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['forest']
 
-# %% ../../nbs/24g_analysis.forest.ipynb #a94cbbc4
+# %% ../../nbs/24g_analysis.forest.ipynb #66c41d3d
 import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # matplotlib is imported by what draws with it
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# %% ../../nbs/24g_analysis.forest.ipynb #026226dc
+# %% ../../nbs/24g_analysis.forest.ipynb #bf34bd66
 _marks = {"shown": ("o", PALETTE[2]), "behind": ("s", PALETTE[5]), "refuted": ("D", PALETTE[0]), "open": ("o", "white")}
 
 def _row(ax: "Axes", y: float, d: Difference) -> None:
@@ -53,7 +53,7 @@ def _drawn(rows: Mapping[str, Mapping[str, Difference]], figures: list[str], tit
     return fig
 
 def forest(
-    rows: Mapping[str, Mapping[str, Difference]],  # what is compared, in words -> figure -> its difference
+    rows: Mapping[str, Mapping[str, Difference]],  # by what is compared, in words: its differences by figure
     title: str = "",                               # above all panels
 ) -> Image.Image:                                  # 756 pixels wide
     "A panel a figure, a row a difference, in points. Raises `ConfigError` where there is nothing to draw."
