@@ -161,8 +161,10 @@ worker_harmed(signal.SIGKILL, 6, "skip")
 def orphans():
     run = fresh("run")
     child = Child(lambda: main(train(run, "dense", "workers=2", "epochs=400")))
-    while epoch_of(run) is None and not child.ended(): time.sleep(.02)
-    workers = child.children()
+    workers = []     # none between two epochs
+    while not workers and not child.ended():
+        time.sleep(.02)
+        workers = child.children() if epoch_of(run) is not None else []
     child.signal(signal.SIGKILL)
     end = time.monotonic() + 30
     def alive(pid): return os.path.exists(f"/proc/{pid}") and ") Z" not in Path(f"/proc/{pid}/stat").read_text()
