@@ -409,13 +409,20 @@ def patches(w, name):
     return cut.flatten(2).transpose(1, 2)
 
 
-def forward_dinov2(w):
+def embedded(w):
     x = patches(w, "embeddings.patch_embeddings.projection")
-    x = torch.cat([w["embeddings.cls_token"].expand(2, 1, D), x], 1) + w["embeddings.position_embeddings"]
-    for l in range(BLOCKS):
-        b = f"encoder.layer.{l}"
-        names = [f"{b}.attention.attention.{part}" for part in ("query", "key", "value")]
-        read = attention(w, names, f"{b}.attention.output.dense", norm(w, f"{b}.norm1", x, 1e-6))
+    return torch.cat([w["embeddings.cls_token"].expand(2, 1, D), x], 1) + w["embeddings.position_embeddings"]
+
+
+def read_by(w, b, norm_name, x):
+    names = [f"{b}.attention.attention.{part}" for part in ("query", "key", "value")]
+    return attention(w, names, f"{b}.attention.output.dense", norm(w, f"{b}.{norm_name}", x, 1e-6))
+
+
+def forward_dinov2(w):
+    x = embedded(w)
+    for b in (f"encoder.layer.{l}" for l in range(BLOCKS)):
+        read = read_by(w, b, "norm1", x)
         x = x + read*w[f"{b}.layer_scale1.lambda1"]
         inner = F.gelu(layer(w, f"{b}.mlp.fc1", norm(w, f"{b}.norm2", x, 1e-6)))
         x = x + layer(w, f"{b}.mlp.fc2", inner)*w[f"{b}.layer_scale2.lambda1"]
@@ -433,12 +440,9 @@ def hf_vit():
 
 
 def forward_vit(w):
-    x = patches(w, "embeddings.patch_embeddings.projection")
-    x = torch.cat([w["embeddings.cls_token"].expand(2, 1, D), x], 1) + w["embeddings.position_embeddings"]
-    for l in range(BLOCKS):
-        b = f"encoder.layer.{l}"
-        names = [f"{b}.attention.attention.{part}" for part in ("query", "key", "value")]
-        x = x + attention(w, names, f"{b}.attention.output.dense", norm(w, f"{b}.layernorm_before", x, 1e-6))
+    x = embedded(w)
+    for b in (f"encoder.layer.{l}" for l in range(BLOCKS)):
+        x = x + read_by(w, b, "layernorm_before", x)
         inner = F.gelu(layer(w, f"{b}.intermediate.dense", norm(w, f"{b}.layernorm_after", x, 1e-6)))
         x = x + layer(w, f"{b}.output.dense", inner)
     return norm(w, "layernorm", x, 1e-6)
