@@ -91,7 +91,7 @@ for method, (setting,) in GIVEN.items():
     name, value = setting.split("=")
     lines = (run/"config.yaml").read_text().splitlines() if (run/"config.yaml").is_file() else []
     obeyed = any(line.split("#")[0].replace('"', "").split() == [f"{name}:", value] for line in lines)
-    idle = f"{name}={value} has no effect" in end.text.replace(" = ", "=")
+    idle = any(f"{name}={value}" in line and "no effect" in line for line in end.text.splitlines())
     trials.add(f"--method {method} {setting}: obeyed, refused by name, or said to have no effect",
                end.code == 0 and (obeyed or idle) or end.refused and name in end.last, end)
 
