@@ -331,10 +331,48 @@ def test_intervals_cover():
 def test_a_table_holds_markup_as_text():
     rows = [{"arm": a, "seed": s, "R@1": .5 + .01*s, "MAP@R": .2, "trainable": 1, "seconds": 1}
             for a in "ab" for s in (0, 1)]
-    cells = table_cells(summarized(rows, {"a": "<script>|x", "b": "b"}, "a"))
+    cells = table_cells(summarized(rows, {"a": "<script>|x", "b": "b"}, {"b": "a"}))
     assert "<script>" not in table_html(cells, "<b>") and "<b>" not in table_html(cells, "<b>")
     assert "<script>" not in table_markdown(cells)
     assert len({line.count("|") for line in table_markdown(cells).splitlines()}) == 1
+
+
+def standing(arms, cfg=CFG):
+    "A comparison that was not made: figures by arm; every run has that of its arm and, by the seed, a little more."
+    c = Comparison(cfg)
+    c.results.about |= {"dataset": "d", "measured on": "test classes", "baseline": arms[0].name, "arms": {
+        a.name: {"method": a.method, "title": a.title, "regime": a.regime.changes,
+                 "settings": {n: v for n, v in vars(a.cfg).items() if v != getattr(cfg, n)}} for a in arms}}
+    for place, a in enumerate(arms):
+        c.rows.extend({"arm": a.name, "method": a.method, "seed": s, "R@1": .01*(place + s), "MAP@R": .1,
+                       "trainable": 1, "seconds": 1.} for s in (0, 1))
+    return c
+
+@pytest.mark.parametrize("vary", [{"label_noise": [0, .2]}, {"epochs+lr_cosine_length": [2, 3]},
+                                  {"epochs": [2, 3], "images_a_class": [2, 3]}])
+def test_an_arm_is_compared_with_the_baseline_of_its_own_values(vary):
+    c = standing(arms_of(CFG, ["frozen", "vpt", "vptsp-g", "encoder"], vary))
+    names = [s.arm for s in c.summaries() if s.arm.startswith("vpt ")]
+    over = {s.arm: s.over for s in c.summaries(names[0])}
+    for name in names:
+        values = name.removeprefix("vpt ")
+        assert over[f"vptsp-g {values}"] == over[f"encoder {values}"] == name
+        assert over[name] == (None if name == names[0] else names[0])
+    assert "compared with" in table_markdown(table_cells(c.summaries(names[0])))
+    low = c.differences(names[0])[f"vptsp-g {names[1].removeprefix('vpt ')}"][0]
+    assert low.mean == pytest.approx(.01*len(names))             # as many places further down
+
+def test_arms_with_names_are_compared_with_the_one_like_them():
+    own = {"vpt": {}, "VPT, PCA": {"method": "vpt", "head_init": "pca", "loss_args": {"scale": 8.}}, "vptsp-g": {},
+           "G, PCA": {"method": "vptsp-g", "head_init": "pca", "loss_args": {"scale": 8.}},
+           "G, random": {"method": "vptsp-g", "head_init": "xavier"}}
+    over = {s.arm: s.over for s in standing(arms_of(CFG, own)).summaries()}
+    assert over == {"vpt": None, "VPT, PCA": "vpt", "vptsp-g": "vpt", "G, PCA": "VPT, PCA", "G, random": "vpt"}
+
+def test_what_does_not_vary_for_the_baseline_leaves_one_baseline():
+    c = standing(arms_of(CFG, ["vpt", "vptsp-g"], {"lr_semantic": [.1, .3, 1.]}))
+    assert {s.over for s in c.summaries()} == {None, "vpt"}
+    assert "compared with" not in table_markdown(table_cells(c.summaries()))
 
 
 # -- arms and regimes ---------------------------------------------------------------------------------------------

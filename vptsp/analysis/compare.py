@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 
 from .arms import Arm, Methods, arms_of, title_of
 from .bench import Bench, pixel_embeddings
 from .differences import Difference
+from .forest import forest
 from .proxy_log import ProxyLog
 from .regimes import Regime
 from .results import Results, begin, forget_failed, keep, slim
@@ -99,7 +101,8 @@ class Comparison:
         self,
         baseline: str | None = None,   # arm that the others are compared with; None for the comparison's own
     ) -> list[Summary]:                # an arm each
-        "Means, spreads, paired differences with intervals, costs. Raises `ConfigError` for an arm that is not there."
+        """Means, spreads, paired differences with intervals, costs. Where the baseline's method comes with several
+        values, an arm is compared with the one of its own values. Raises `ConfigError` for an arm that is not there."""
         return _summaries(self, baseline)
 
     def differences(
@@ -109,6 +112,14 @@ class Comparison:
         "Paired differences to the baseline."
         found = {s.arm: [d for d in s.difference.values() if d is not None] for s in self.summaries(baseline)}
         return {arm: of_arm for arm, of_arm in found.items() if of_arm}
+
+    def forest(
+        self,
+        baseline: str | None = None,            # as for `summaries`
+        arms: Collection[str] | None = None,    # those to draw; None for all that were trained
+    ) -> Image:                                 # of PIL
+        "The differences with their intervals as a picture. Raises `ConfigError` where there are none."
+        return _forest(self, baseline, arms)
 
 # %% ../../nbs/25_analysis.compare.ipynb #d5ce3366
 def _about(cfg: Config, data: RetrievalData) -> dict:
@@ -145,13 +156,32 @@ def _arm_named(name: str, arms: Collection[str]) -> str:
                f"The arms are: {', '.join(map(printable, arms))}.")
     raise ConfigError(message)
 
+def _opponents(c: Comparison, baseline: str) -> dict[str, str]:
+    "Arm -> what it is compared with: of the baseline's method the arm with the same varied values, else the baseline."
+    arms = c.results.about.get("arms", {})
+    if baseline not in arms: return {name: baseline for name in _titles(c) if name != baseline}
+    own = {name: {**arm.get("settings", {}), **arm.get("regime", {})} for name, arm in arms.items()}
+    mates = [name for name, arm in arms.items() if arm["method"] == arms[baseline]["method"]]
+    varied = {k for mate in mates for k in own[mate] | own[baseline] if own[mate].get(k) != own[baseline].get(k)}
+    def like(name): return [mate for mate in mates if all(own[mate].get(k) == own[name].get(k) for k in varied)]
+    over = {name: baseline if name in mates else next(iter(like(name)), baseline) for name in own}
+    return {name: other for name, other in over.items() if name != other}
+
 def _summaries(c: Comparison, baseline: str | None) -> list[Summary]:
     titles = _titles(c)
     baseline = _arm_named(baseline, titles) if baseline else c.baseline
+    over = _opponents(c, baseline) if baseline else {}
     key = baseline, tuple((row["arm"], row["seed"], "error" in row) for row in c.rows)
     if c.summarized is None or c.summarized[0] != key:                 # the bootstrap takes its time
-        c.summarized = key, summarized(c.rows, titles, baseline, c.results.classes)
+        c.summarized = key, summarized(c.rows, titles, over, c.results.classes)
     return c.summarized[1]
+
+def _forest(c: Comparison, baseline: str | None, arms: Collection[str] | None) -> Image:
+    known = {s.arm: s for s in c.summaries(baseline)}
+    if arms is None: arms = [name for name, s in known.items() if s.cost["trainable"]]
+    drawn = [known[_arm_named(name, known)] for name in arms]
+    return forest({f"{s.title} over {c.title(s.over)}": [d for d in s.difference.values() if d is not None]
+                   for s in drawn if s.over})
 
 def _line(c: Comparison, row: dict) -> str:
     if "error" in row: return f"{c.title(row['arm']):<22} failed: {row['error']}"
@@ -167,9 +197,11 @@ def caption_of(c: Comparison) -> str:
     name = c.data.name if c.data is not None else c.results.about["dataset"]
     if not c.several: return f"Comparison on {printable(name)}"
     about, seeds = c.results.about, {row["seed"] for row in c.rows}
+    over = set(_opponents(c, c.baseline or "").values())
+    other = printable(c.title(c.baseline or "")) if len(over) < 2 else "the arm that is named"
     failed = f", {len(c.failed)} failed" if c.failed else ""
     return (f"Comparison on {printable(name)}: {len(c.rows)} runs{failed}, {len(seeds)} seeds, measured on "
-            f"{about['measured on']}. Differences are paired, in points, from {printable(c.title(c.baseline or ''))}; "
+            f"{about['measured on']}. Differences are paired, in points, from {other}; "
             "intervals are of 95%, ± is the deviation of the seeds")
 
 # %% ../../nbs/25_analysis.compare.ipynb #2e2cb8b5

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['forest']
 
-# %% ../../nbs/24g_analysis.forest.ipynb #66c41d3d
+# %% ../../nbs/24g_analysis.forest.ipynb #046b6141
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # matplotlib is imported by what draws with it
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# %% ../../nbs/24g_analysis.forest.ipynb #bf34bd66
+# %% ../../nbs/24g_analysis.forest.ipynb #d0f1b83f
 _marks = {"shown": ("o", PALETTE[2]), "behind": ("s", PALETTE[5]), "refuted": ("D", PALETTE[0]), "open": ("o", "white")}
 
 def _row(ax: "Axes", y: float, d: Difference) -> None:
@@ -32,7 +32,7 @@ def _row(ax: "Axes", y: float, d: Difference) -> None:
     ax.annotate(f"{100*d.mean:+.1f}  {d.verdict}", (1.02, y), xycoords=("axes fraction", "data"), va="center",
                 fontsize=8)
 
-def _drawn(rows: Mapping[str, Mapping[str, Difference]], figures: list[str], title: str) -> "Figure":
+def _drawn(rows: Mapping[str, Sequence[Difference]], figures: list[str], title: str) -> "Figure":
     "A panel a figure."
     from matplotlib.figure import Figure
     fig = Figure(figsize=(8.4, 1.25 + .42*len(rows)), dpi=90, layout="constrained")
@@ -41,7 +41,8 @@ def _drawn(rows: Mapping[str, Mapping[str, Difference]], figures: list[str], tit
         ax.axvspan(-100*MATTERS, 100*MATTERS, color="#ddd", lw=0)
         ax.axvline(0, color="#888", lw=1)
         for y, row in enumerate(rows.values()):
-            if figure in row: _row(ax, -y, row[figure])
+            for d in row:
+                if d.figure == figure: _row(ax, -y, d)
         ax.set_title(figure, fontsize=10)
         ax.set(yticks=[-y for y in range(len(rows))], yticklabels=[picture_name(name, 48) for name in rows])
         ax.set_ylim(.6 - len(rows), .6)
@@ -53,11 +54,11 @@ def _drawn(rows: Mapping[str, Mapping[str, Difference]], figures: list[str], tit
     return fig
 
 def forest(
-    rows: Mapping[str, Mapping[str, Difference]],  # by what is compared, in words: its differences by figure
-    title: str = "",                               # above all panels
-) -> Image.Image:                                  # 756 pixels wide
+    rows: Mapping[str, Sequence[Difference]],  # by what is compared, in words: its difference in each figure
+    title: str = "",                           # above all panels
+) -> Image.Image:                              # 756 pixels wide
     "A panel a figure, a row a difference, in points. Raises `ConfigError` where there is nothing to draw."
-    figures = list(dict.fromkeys(figure for row in rows.values() for figure in row))
+    figures = list(dict.fromkeys(d.figure for row in rows.values() for d in row))
     if figures: return Image.open(io.BytesIO(png(_drawn(rows, figures, title))))
     message = "there is no difference to draw: it takes two arms that have a seed in common."
     raise ConfigError(message)

@@ -26,7 +26,8 @@ class Summary:
     failed: int
     mean: dict[str, float]                    # figure -> over the seeds; empty where none is finished
     deviation: dict[str, float | None]        # figure -> of the sample; None for one seed
-    difference: dict[str, Difference | None]  # figure -> from the baseline; None for the baseline itself
+    over: str | None                          # arm that it is compared with
+    difference: dict[str, Difference | None]  # figure -> from that arm; None without one
     cost: dict[str, float | None]             # trainable, seconds, seconds a step, peak memory, MB, epochs: means
 
 _costs = ("trainable", "seconds", "seconds a step", "peak memory, MB", "epochs")
@@ -38,14 +39,14 @@ def _mean(values: list[Any]) -> float | None:
 def summarized(
     rows: Sequence[Mapping[str, Any]],                  # a run each
     titles: Mapping[str, str],                          # title of each arm, in the order of the table
-    baseline: str | None = None,                        # arm that the others are compared with
+    over: Mapping[str, str | None] | None = None,       # arm -> the arm it is compared with, if any
     classes: Mapping[tuple[str, int], ClassFigures] | None = None,   # of the test classes, by arm and seed
     figures: Sequence[str] = ("R@1", "MAP@R"),
 ) -> list[Summary]:                                     # of the arms that have a row
     "A summary an arm."
-    def values(arm: str | None, figure: str) -> dict[int, float]:
+    def values(arm: str, figure: str) -> dict[int, float]:
         return {row["seed"]: row[figure] for row in rows if row["arm"] == arm and figure in row}
-    def of_classes(arm: str | None) -> dict[int, ClassFigures]:
+    def of_classes(arm: str) -> dict[int, ClassFigures]:
         return {seed: found for (name, seed), found in (classes or {}).items() if name == arm}
     out = []
     for arm, title in titles.items():
@@ -55,11 +56,12 @@ def summarized(
         found = {figure: list(values(arm, figure).values()) for figure in figures} if good else {}
         mean = {figure: float(np.mean(x)) for figure, x in found.items() if x}
         deviation = {figure: float(np.std(x, ddof=1)) if len(x) > 1 else None for figure, x in found.items()}
-        difference = {figure: None if arm == baseline or baseline is None else
-                      paired(values(arm, figure), values(baseline, figure), figure, of_classes(arm),
-                             of_classes(baseline)) for figure in figures}
+        other = (over or {}).get(arm)
+        difference = {figure: None if other is None else
+                      paired(values(arm, figure), values(other, figure), figure, of_classes(arm), of_classes(other))
+                      for figure in figures}
         cost = {name: _mean([row.get(name) for row in good]) for name in _costs}
-        out.append(Summary(arm, title, len(good), len(own) - len(good), mean, deviation, difference, cost))
+        out.append(Summary(arm, title, len(good), len(own) - len(good), mean, deviation, other, difference, cost))
     return out
 
 # %% ../../nbs/24e_analysis.summaries.ipynb #4a0d1849
@@ -104,6 +106,9 @@ def _columns(summaries: Sequence[Summary], figures: Sequence[str], cost: bool) -
     "Heading -> cell."
     columns: dict[str, Callable[[Summary], str]] = {"arm": lambda s: printable(s.title), "seeds": _count}
     compared = any(d is not None for s in summaries for d in s.difference.values())
+    titles = {s.arm: s.title for s in summaries}
+    if compared and len({s.over for s in summaries if s.over}) > 1:
+        columns["compared with"] = lambda s: printable(titles.get(s.over, s.over)) if s.over else ""
     for figure in figures:
         columns[f"{figure}, %"] = _figure(figure)
         if not compared: continue

@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from ..analysis.compare import Comparison, caption_of
 from ..analysis.summaries import Summary, table_cells, table_html
 from ..files import write_text
-from ..pictures import PALETTE, RIGHT, WRONG
+from ..pictures import PALETTE, RIGHT, WRONG, data_uri
+from ..registry import ConfigError
 from .base import as_text, style
 
 # %% ../../nbs/35a_widgets.comparison.ipynb #dcb9982e
@@ -108,6 +109,12 @@ def _tables(summaries: Sequence[Summary]) -> str:
     blocks["Cost"] = table_cells(summaries, [])
     return "".join(f"<h2>{name}</h2>{table_html(cells)}" for name, cells in blocks.items())
 
+def _differences(comparison: Comparison) -> str:
+    try: picture = data_uri(comparison.forest(), "PNG")
+    except ConfigError: return ""                   # nothing was trained, or nothing to compare with
+    return (f"<h2>Differences</h2><img src='{picture}' style='max-width:100%' "
+            "alt='The differences of the tables with their intervals'>")
+
 def _failures(comparison: Comparison) -> str:
     if not comparison.failed: return ""
     lines = "".join(f"<li>{as_text(comparison.title(r['arm']))}, seed {r['seed']}: {as_text(r['error'])}</li>"
@@ -132,6 +139,7 @@ def comparison_page(
 <h1>Methods compared</h1>
 <p>{caption}.</p>
 <p class="note">{_verdicts}</p>
+{_differences(comparison)}
 {_tables(comparison.summaries())}
 {''.join(drawn)}
 {_failures(comparison)}
