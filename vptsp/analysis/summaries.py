@@ -39,7 +39,7 @@ def _mean(values: list[Any]) -> float | None:
 def summarized(
     rows: Sequence[Mapping[str, Any]],                  # a run each
     titles: Mapping[str, str],                          # title of each arm, in the order of the table
-    over: Mapping[str, str | None] | None = None,       # arm -> the arm it is compared with, if any
+    over: Mapping[str, str | None] | None = None,       # of each arm the one it is compared with
     classes: Mapping[tuple[str, int], ClassFigures] | None = None,   # of the test classes, by arm and seed
     figures: Sequence[str] = ("R@1", "MAP@R"),
 ) -> list[Summary]:                                     # of the arms that have a row
