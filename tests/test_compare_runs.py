@@ -361,3 +361,12 @@ def test_a_regime_is_of_the_data_and_the_seed():
     assert torch.equal(a.train.labels, b.train.labels) and a.query is DATA.query
     assert json.dumps(regime.changes) in json.dumps([regime.changes])
     with pytest.raises(ConfigError, match="whole number"): Regime(train_classes=2.5)
+
+def test_what_an_untrained_arm_starts_from_is_read():
+    arms = arms_of(CFG, ["frozen", "linear", "whitened"], {"epochs": [0, 3], "embed_dim": [64, 128], "lr": [.1, .2]})
+    assert [(arm.name, arm.cfg.epochs, arm.cfg.embed_dim) for arm in arms[1:]] == [
+        ("linear epochs=0 embed_dim=64", 0, 64), ("linear epochs=0 embed_dim=128", 0, 128),
+        *((f"linear epochs=3 embed_dim={e} lr={lr:g}", 3, e) for e in (64, 128) for lr in (.1, .2)),
+        ("whitened embed_dim=64", 0, 64), ("whitened embed_dim=128", 0, 128)]
+    starts = arms_of(CFG, {"start": {"method": "linear", "epochs": 0}}, {"head_init": ["pca", "whiten"]})
+    assert [arm.cfg.head_init for arm in starts] == ["pca", "whiten"] and arms[0].name == "frozen"
