@@ -370,3 +370,7 @@ def test_what_an_untrained_arm_starts_from_is_read():
         ("whitened embed_dim=64", 0, 64), ("whitened embed_dim=128", 0, 128)]
     starts = arms_of(CFG, {"start": {"method": "linear", "epochs": 0}}, {"head_init": ["pca", "whiten"]})
     assert [arm.cfg.head_init for arm in starts] == ["pca", "whiten"] and arms[0].name == "frozen"
+
+def test_values_that_differ_in_the_last_digit_are_two_arms():
+    arms = arms_of(CFG, ["vpt"], {"lr": [.0012345671, .0012345672, .001]})
+    assert [arm.name for arm in arms] == ["vpt lr=0.0012345671", "vpt lr=0.0012345672", "vpt lr=0.001"]

@@ -24,7 +24,7 @@ from ..settings import checked, embedding_settings
 # %% ../../nbs/24c_analysis.arms.ipynb #b6418425
 def typed(value: Any) -> str:
     "A value as it is typed."
-    if isinstance(value, float): return f"{value:g}"
+    if isinstance(value, float): return short if float(short := f"{value:g}") == value else str(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 def title_of(
