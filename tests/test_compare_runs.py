@@ -154,7 +154,8 @@ def test_what_does_not_fit_is_refused(tmp_path, done):
     with pytest.raises(ConfigError, match="other images"): made(out, data=OTHER)
     with pytest.raises(ConfigError, match=r"lr = 0\.002 there, 0\.1 here"): made(out, CFG.replace(lr=.1))
     with pytest.raises(ConfigError, match="other parts of the data"): made(out, regime=Regime(train_classes=8))
-    with pytest.raises(ConfigError, match="arm 'vpt' with other settings"): made(out, methods={"vpt": {"lr": .5}})
+    for own in ({"lr": .5}, {"train_classes": 8}, {"method": "pixels"}):
+        with pytest.raises(ConfigError, match="arm 'vpt' with other settings"): made(out, methods={"vpt": own}, seeds=3)
     with pytest.raises(ConfigError, match="another backbone"): made(out, pretrained=False, seeds=3)
     with pytest.raises(ConfigError, match="no arm 'vtp'"): made(out, baseline="vtp")
     with pytest.raises(DataError, match="is writing the comparison"), one_writer(out, "comparison"): made(out)

@@ -135,7 +135,9 @@ def begin(
         own = shared_settings(arm.cfg)
         said = {"method": arm.method, "title": arm.title, "folder": arm.folder, "regime": arm.regime.changes,
                 "settings": {name: value for name, value in own.items() if value != shared[name]}}
-        if arm.name in known and known[arm.name]["settings"] != said["settings"]: raise _other_arm(results, arm.name)
+        before = known.get(arm.name, said)
+        differs = any(before[part] != said[part] for part in ("method", "regime", "settings"))
+        if differs: raise _other_arm(results, arm.name)
         known[arm.name] = said
     settings = there.get("settings", shared)
     results.about = {**about, "settings": settings, "regime": regime.changes, "baseline": baseline, "arms": known}
@@ -158,8 +160,8 @@ def _refuse_other(results: Results, shared: dict, regime: Regime, about: dict) -
     raise ConfigError(message)
 
 def _other_arm(results: Results, name: str) -> ConfigError:
-    message = (f"{printable(results.folder)!r} holds an arm {printable(name)!r} with other settings: give this one "
-               "another name.")
+    message = (f"{printable(results.folder)!r} holds an arm {printable(name)!r} with other settings, or on other parts "
+               "of the data: give this one another name.")
     return ConfigError(message)
 
 # %% ../../nbs/24d_analysis.results.ipynb #8eeb3fb6
