@@ -375,3 +375,11 @@ def test_what_an_untrained_arm_starts_from_is_read():
 def test_values_that_differ_in_the_last_digit_are_two_arms():
     arms = arms_of(CFG, ["vpt"], {"lr": [.0012345671, .0012345672, .001]})
     assert [arm.name for arm in arms] == ["vpt lr=0.0012345671", "vpt lr=0.0012345672", "vpt lr=0.001"]
+
+def test_arms_of_nearly_the_same_name_have_folders_of_their_own(tmp_path):
+    cfg = CFG.replace(epochs=0)
+    alike = {name: {"method": "linear", "lr": lr} for name, lr in (("a b", .1), ("a_b", .2), ("A_b", .3))}
+    made(tmp_path/"c", cfg, methods={"a b": alike["a b"]}, seeds=1)
+    c = made(tmp_path/"c", cfg, methods=alike, seeds=1)
+    assert c.results.place("a b", 0).parent.name == "a_b"
+    assert len({c.results.place(name, 0).parent.name.lower() for name in alike}) == 3 and len(c.results.classes) == 5

@@ -133,7 +133,8 @@ def begin(
     known = dict(there.get("arms", {}))
     for arm in arms:
         own = shared_settings(arm.cfg)
-        said = {"method": arm.method, "title": arm.title, "folder": arm.folder, "regime": arm.regime.changes,
+        folder = _folder_for(arm, known)
+        said = {"method": arm.method, "title": arm.title, "folder": folder, "regime": arm.regime.changes,
                 "settings": {name: value for name, value in own.items() if value != shared[name]}}
         before = known.get(arm.name, said)
         differs = any(before[part] != said[part] for part in ("method", "regime", "settings"))
@@ -142,6 +143,13 @@ def begin(
     settings = there.get("settings", shared)
     results.about = {**about, "settings": settings, "regime": regime.changes, "baseline": baseline, "arms": known}
     if results.folder is not None: write_json(make_folder(results.folder)/"compare.json", results.about)
+
+def _folder_for(arm: Arm, known: dict[str, dict]) -> str:
+    "The one it has already, or one that no other arm has, also where upper and lower case are one."
+    if arm.name in known: return known[arm.name]["folder"]
+    taken = {other["folder"].lower() for other in known.values()}
+    if arm.folder.lower() not in taken: return arm.folder
+    return f"{arm.folder}-{hashlib.sha256(arm.name.encode()).hexdigest()[:8]}"
 
 def _refuse_other(results: Results, shared: dict, regime: Regime, about: dict) -> None:
     there, where, why = results.about, printable(results.folder), ""
