@@ -23,7 +23,7 @@ from vptsp.benchmarks import load_emoji
 from vptsp.cli import main
 from vptsp.config import Config, methods
 from vptsp.data import RetrievalData
-from vptsp.files import DamagedFile, DataError
+from vptsp.files import DamagedFile, DataError, read_lines, write_lines
 from vptsp.locks import one_writer
 from vptsp.registry import ConfigError
 
@@ -383,3 +383,12 @@ def test_arms_of_nearly_the_same_name_have_folders_of_their_own(tmp_path):
     c = made(tmp_path/"c", cfg, methods=alike, seeds=1)
     assert c.results.place("a b", 0).parent.name == "a_b"
     assert len({c.results.place(name, 0).parent.name.lower() for name in alike}) == 3 and len(c.results.classes) == 5
+
+def test_lines_that_are_of_no_arm_or_twice_there_are_refused(tmp_path):
+    made(tmp_path/"c", CFG.replace(epochs=0), methods=["frozen"], seeds=2)
+    file = tmp_path/"c"/"runs.jsonl"
+    rows = read_lines(file)
+    for wrong, why in (([*rows, rows[1]], "two lines are of 'frozen', seed 0"),
+                       ([*rows, {**rows[1], "arm": "vpt"}], "knows no arm 'vpt'")):
+        write_lines(file, wrong)
+        with pytest.raises(DamagedFile, match=why): Comparison.load(tmp_path/"c")

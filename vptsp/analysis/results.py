@@ -77,8 +77,7 @@ class Results:
         self.about = read_json(self._file("compare.json"))
         if not isinstance(self.about.get("arms"), dict): raise damaged(self._file("compare.json"), "it names no arms")
         if self._file("runs.jsonl").is_file(): self.rows = read_lines(self._file("runs.jsonl"))
-        for row in self.rows:
-            if not {"arm", "seed", "method"} <= row.keys(): raise damaged(self._file("runs.jsonl"), "a line has no arm")
+        self._check_rows()
         if self._file("classes.json").is_file(): self.names = read_json(self._file("classes.json"))
         if self._file("frozen.json").is_file():
             for key, said in read_json(self._file("frozen.json")).items():
@@ -88,6 +87,17 @@ class Results:
             file = self.place(row["arm"], row["seed"])/"classes.json"
             if "error" in row or not file.is_file(): continue
             self.classes[row["arm"], row["seed"]] = self._classes(read_json(file), file)
+
+    def _check_rows(self) -> None:
+        "Lines of two folders, or files of two moments, make no comparison. Raises `DamagedFile`."
+        seen, why = set(), ""
+        for row in self.rows:
+            arm, seed = row.get("arm"), row.get("seed")
+            if not {"arm", "seed", "method"} <= row.keys(): why = "a line has no arm"
+            elif arm not in self.about["arms"]: why = f"compare.json knows no arm {printable(arm, 80)!r}"
+            elif (arm, seed) in seen: why = f"two lines are of {printable(arm, 80)!r}, seed {seed}"
+            if why: raise damaged(self._file("runs.jsonl"), why)
+            seen.add((arm, seed))
 
     def _classes(self, said: dict, file: Path) -> ClassFigures:
         try:
