@@ -392,3 +392,18 @@ def test_lines_that_are_of_no_arm_or_twice_there_are_refused(tmp_path):
                        ([*rows, {**rows[1], "arm": "vpt"}], "knows no arm 'vpt'")):
         write_lines(file, wrong)
         with pytest.raises(DamagedFile, match=why): Comparison.load(tmp_path/"c")
+
+@pytest.mark.parametrize("changes", [dict(label_noise=.4), dict(images_a_class=2),
+                                     dict(images_a_class=3, label_noise=.3)])
+def test_held_out_classes_are_measured_with_their_own_labels_and_images(changes):
+    for seed in (0, 3):
+        plain, regime = DATA.holdout(.4, seed), Regime(**changes)
+        held = regime.of(DATA, seed, .4).holdout(.4, seed)
+        assert held.query.classes == plain.query.classes and held.query.sources == plain.query.sources
+        assert torch.equal(held.query.labels, plain.query.labels)
+        number = {source: label for source, label in zip(plain.train.sources, plain.train.labels.tolist())}
+        wrong = sum(number[s] != label for s, label in zip(held.train.sources, held.train.labels.tolist()))
+        assert wrong == round(changes.get("label_noise", 0)*len(held.train))
+    bench = benches.Bench(benches.Results(), DATA)
+    arm, = arms_of(CFG.replace(holdout=.4), ["vpt"], regime=Regime(label_noise=.4))
+    assert torch.equal(bench.data_of(arm, 3).holdout(.4, 3).query.labels, DATA.holdout(.4, 3).query.labels)

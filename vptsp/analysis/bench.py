@@ -145,10 +145,10 @@ class Bench:
         seed: int,
     ) -> RetrievalData:
         "The part of the data that an arm is trained and measured on, before any class is held out."
-        key = arm.regime, seed if any(name != "test_classes" for name in arm.regime.changes) else 0
+        key = arm.regime, seed if any(name != "test_classes" for name in arm.regime.changes) else 0, arm.cfg.holdout
         if key not in self.drawn:
             self.drawn = {k: d for k, d in self.drawn.items() if k[1] in (0, seed)}
-            self.drawn[key] = arm.regime.of(self.data, seed)
+            self.drawn[key] = arm.regime.of(self.data, seed, arm.cfg.holdout)
         return self.drawn[key]
 
     def run(
