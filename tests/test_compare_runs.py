@@ -362,6 +362,7 @@ def test_a_regime_is_of_the_data_and_the_seed():
     assert torch.equal(a.train.labels, b.train.labels) and a.query is DATA.query
     assert json.dumps(regime.changes) in json.dumps([regime.changes])
     with pytest.raises(ConfigError, match="whole number"): Regime(train_classes=2.5)
+    with pytest.raises(ConfigError, match="a share of 0 or more"): Regime(label_noise=float("nan"))
 
 def test_what_an_untrained_arm_starts_from_is_read():
     arms = arms_of(CFG, ["frozen", "linear", "whitened"], {"epochs": [0, 3], "embed_dim": [64, 128], "lr": [.1, .2]})

@@ -68,7 +68,7 @@ class Regime:
     def __post_init__(self):
         for name, value in asdict(self).items():
             whole = name != "label_noise"
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not value >= 0:
                 message = f"{name} = {value!r}: this must be {'a whole number' if whole else 'a share'} of 0 or more."
                 raise ConfigError(message)
         if self.label_noise >= 1:
