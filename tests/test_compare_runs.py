@@ -408,3 +408,14 @@ def test_held_out_classes_are_measured_with_their_own_labels_and_images(changes)
     bench = benches.Bench(benches.Results(), DATA)
     arm, = arms_of(CFG.replace(holdout=.4), ["vpt"], regime=Regime(label_noise=.4))
     assert torch.equal(bench.data_of(arm, 3).holdout(.4, 3).query.labels, DATA.holdout(.4, 3).query.labels)
+
+def test_pixels_are_opened_as_their_arm_says(monkeypatch):
+    opened = []
+    def evaluated(data):
+        opened.append((data.query.full_scale, data.query.srgb))
+        return evaluation(data)
+    evaluation = benches._pixel_evaluation
+    monkeypatch.setattr(benches, "_pixel_evaluation", evaluated)
+    bench = benches.Bench(benches.Results(), DATA)
+    for arm in arms_of(CFG, ["pixels"], {"full_scale": [255, 4095], "srgb": [False, True]}): bench.run(arm, 0)
+    assert opened == [(255, False), (255, True), (4095, False), (4095, True)]

@@ -172,7 +172,7 @@ class Bench:
         finally: gc.collect()
 
     def _pixels(self, row: dict, arm: Arm, seed: int) -> tuple[dict, ClassFigures, None]:
-        data = self.data_of(arm, seed)
+        data = self.data_of(arm, seed).opened(arm.cfg.full_scale or None, arm.cfg.srgb or None)
         if arm.cfg.holdout: data = data.holdout(arm.cfg.holdout, seed)
         found = _pixel_evaluation(data)
         return {**row, **_figures(found.mean()), "trainable": 0}, class_figures(found, data.query.classes), None
