@@ -419,3 +419,9 @@ def test_pixels_are_opened_as_their_arm_says(monkeypatch):
     bench = benches.Bench(benches.Results(), DATA)
     for arm in arms_of(CFG, ["pixels"], {"full_scale": [255, 4095], "srgb": [False, True]}): bench.run(arm, 0)
     assert opened == [(255, False), (255, True), (4095, False), (4095, True)]
+
+def test_runs_whose_lines_are_lost_are_made_again(tmp_path):
+    cfg = CFG.replace(epochs=1)
+    before = made(tmp_path/"c", cfg, methods=["linear"], seeds=1).rows
+    (tmp_path/"c"/"runs.jsonl").unlink()
+    assert plain(made(tmp_path/"c", cfg, methods=["linear"], seeds=1).rows) == plain(before)

@@ -8,6 +8,7 @@ __all__ = ['pixel_embeddings', 'Bench']
 # %% ../../nbs/24f_analysis.bench.ipynb #abbf5053
 import gc
 import logging
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -225,6 +226,8 @@ class Bench:
 
     def _trained(self, row: dict, arm: Arm, seed: int, frozen: Frozen) -> tuple[dict, ClassFigures, Run]:
         out = self.results.place(arm.name, seed) if self.results.folder else None
+        if out is not None and not any((out/part).exists() for part in ("model", "checkpoint")):
+            shutil.rmtree(out, ignore_errors=True)   # it was slimmed and its line is lost: it is made again
         alone = out is not None and forget_peak_memory()
         watching = self._bar(arm.title) + [callback() for callback in self.callbacks]
         t = _Measured(arm.at(seed), self.data_of(arm, seed), out, self.pretrained, self.weights, callbacks=watching,
