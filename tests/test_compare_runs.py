@@ -23,7 +23,7 @@ from vptsp.benchmarks import load_emoji
 from vptsp.cli import main
 from vptsp.config import Config, methods
 from vptsp.data import RetrievalData
-from vptsp.files import DamagedFile, DataError
+from vptsp.files import DamagedFile, DataError, read_lines, write_lines
 from vptsp.locks import one_writer
 from vptsp.registry import ConfigError
 
@@ -154,7 +154,8 @@ def test_what_does_not_fit_is_refused(tmp_path, done):
     with pytest.raises(ConfigError, match="other images"): made(out, data=OTHER)
     with pytest.raises(ConfigError, match=r"lr = 0\.002 there, 0\.1 here"): made(out, CFG.replace(lr=.1))
     with pytest.raises(ConfigError, match="other parts of the data"): made(out, regime=Regime(train_classes=8))
-    with pytest.raises(ConfigError, match="arm 'vpt' with other settings"): made(out, methods={"vpt": {"lr": .5}})
+    for own in ({"lr": .5}, {"train_classes": 8}, {"method": "pixels"}):
+        with pytest.raises(ConfigError, match="arm 'vpt' with other settings"): made(out, methods={"vpt": own}, seeds=3)
     with pytest.raises(ConfigError, match="another backbone"): made(out, pretrained=False, seeds=3)
     with pytest.raises(ConfigError, match="no arm 'vtp'"): made(out, baseline="vtp")
     with pytest.raises(DataError, match="is writing the comparison"), one_writer(out, "comparison"): made(out)
@@ -399,3 +400,66 @@ def test_a_regime_is_of_the_data_and_the_seed():
     assert torch.equal(a.train.labels, b.train.labels) and a.query is DATA.query
     assert json.dumps(regime.changes) in json.dumps([regime.changes])
     with pytest.raises(ConfigError, match="whole number"): Regime(train_classes=2.5)
+    with pytest.raises(ConfigError, match="a share of 0 or more"): Regime(label_noise=float("nan"))
+
+def test_what_an_untrained_arm_starts_from_is_read():
+    arms = arms_of(CFG, ["frozen", "linear", "whitened"], {"epochs": [0, 3], "embed_dim": [64, 128], "lr": [.1, .2]})
+    assert [(arm.name, arm.cfg.epochs, arm.cfg.embed_dim) for arm in arms[1:]] == [
+        ("linear epochs=0 embed_dim=64", 0, 64), ("linear epochs=0 embed_dim=128", 0, 128),
+        *((f"linear epochs=3 embed_dim={e} lr={lr:g}", 3, e) for e in (64, 128) for lr in (.1, .2)),
+        ("whitened embed_dim=64", 0, 64), ("whitened embed_dim=128", 0, 128)]
+    starts = arms_of(CFG, {"start": {"method": "linear", "epochs": 0}}, {"head_init": ["pca", "whiten"]})
+    assert [arm.cfg.head_init for arm in starts] == ["pca", "whiten"] and arms[0].name == "frozen"
+
+def test_values_that_differ_in_the_last_digit_are_two_arms():
+    arms = arms_of(CFG, ["vpt"], {"lr": [.0012345671, .0012345672, .001]})
+    assert [arm.name for arm in arms] == ["vpt lr=0.0012345671", "vpt lr=0.0012345672", "vpt lr=0.001"]
+
+def test_arms_of_nearly_the_same_name_have_folders_of_their_own(tmp_path):
+    cfg = CFG.replace(epochs=0)
+    alike = {name: {"method": "linear", "lr": lr} for name, lr in (("a b", .1), ("a_b", .2), ("A_b", .3))}
+    made(tmp_path/"c", cfg, methods={"a b": alike["a b"]}, seeds=1)
+    c = made(tmp_path/"c", cfg, methods=alike, seeds=1)
+    assert c.results.place("a b", 0).parent.name == "a_b"
+    assert len({c.results.place(name, 0).parent.name.lower() for name in alike}) == 3 and len(c.results.classes) == 5
+
+def test_lines_that_are_of_no_arm_or_twice_there_are_refused(tmp_path):
+    made(tmp_path/"c", CFG.replace(epochs=0), methods=["frozen"], seeds=2)
+    file = tmp_path/"c"/"runs.jsonl"
+    rows = read_lines(file)
+    for wrong, why in (([*rows, rows[1]], "two lines are of 'frozen', seed 0"),
+                       ([*rows, {**rows[1], "arm": "vpt"}], "knows no arm 'vpt'")):
+        write_lines(file, wrong)
+        with pytest.raises(DamagedFile, match=why): Comparison.load(tmp_path/"c")
+
+@pytest.mark.parametrize("changes", [dict(label_noise=.4), dict(images_a_class=2),
+                                     dict(images_a_class=3, label_noise=.3)])
+def test_held_out_classes_are_measured_with_their_own_labels_and_images(changes):
+    for seed in (0, 3):
+        plain, regime = DATA.holdout(.4, seed), Regime(**changes)
+        held = regime.of(DATA, seed, .4).holdout(.4, seed)
+        assert held.query.classes == plain.query.classes and held.query.sources == plain.query.sources
+        assert torch.equal(held.query.labels, plain.query.labels)
+        number = {source: label for source, label in zip(plain.train.sources, plain.train.labels.tolist())}
+        wrong = sum(number[s] != label for s, label in zip(held.train.sources, held.train.labels.tolist()))
+        assert wrong == round(changes.get("label_noise", 0)*len(held.train))
+    bench = benches.Bench(benches.Results(), DATA)
+    arm, = arms_of(CFG.replace(holdout=.4), ["vpt"], regime=Regime(label_noise=.4))
+    assert torch.equal(bench.data_of(arm, 3).holdout(.4, 3).query.labels, DATA.holdout(.4, 3).query.labels)
+
+def test_pixels_are_opened_as_their_arm_says(monkeypatch):
+    opened = []
+    def evaluated(data):
+        opened.append((data.query.full_scale, data.query.srgb))
+        return evaluation(data)
+    evaluation = benches._pixel_evaluation
+    monkeypatch.setattr(benches, "_pixel_evaluation", evaluated)
+    bench = benches.Bench(benches.Results(), DATA)
+    for arm in arms_of(CFG, ["pixels"], {"full_scale": [255, 4095], "srgb": [False, True]}): bench.run(arm, 0)
+    assert opened == [(255, False), (255, True), (4095, False), (4095, True)]
+
+def test_runs_whose_lines_are_lost_are_made_again(tmp_path):
+    cfg = CFG.replace(epochs=1)
+    before = made(tmp_path/"c", cfg, methods=["linear"], seeds=1).rows
+    (tmp_path/"c"/"runs.jsonl").unlink()
+    assert plain(made(tmp_path/"c", cfg, methods=["linear"], seeds=1).rows) == plain(before)

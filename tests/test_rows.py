@@ -230,6 +230,11 @@ def test_attention_of_a_late_class_is_that_of_its_pass():
     assert_close(maps[2].out, last)
 
 
+def test_a_late_branch_may_have_no_block():
+    given, before = Config().as_method("late", semantic_blocks=0), Config(semantic_blocks=0).as_method("late")
+    assert given.semantic_blocks == before.semantic_blocks == 0 and Config().as_method("late").semantic_blocks == 4
+
+
 def test_what_a_late_branch_does_not_read_is_said():
     assert "num_class_prompts" in without_effect(Config(semantic_blocks=0), ["num_class_prompts"])
     assert "semantic_blocks" in without_effect(Config().as_method("encoder", semantic_blocks=4), ["semantic_blocks"])

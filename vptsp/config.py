@@ -167,7 +167,7 @@ def _as_method(cfg: Config, name: str, given: dict[str, Any]) -> Config:
     changes = dict(method) | (_gated(cfg, given, name) if name in _by_gru else {})
     for setting, value in method.items():
         chosen = given.get(setting, getattr(cfg, setting))
-        is_own = setting in method.own and chosen not in _off
+        is_own = setting in method.own and (chosen not in _off or setting == "semantic_blocks")   # 0 is a branch
         if is_own and (setting in given or chosen != _defaults[setting]): changes[setting] = chosen
         elif setting in given and chosen != value:
             can_be_idle = setting in _sizes and value in _off and setting not in method.own

@@ -24,7 +24,7 @@ from ..settings import checked, embedding_settings
 # %% ../../nbs/24c_analysis.arms.ipynb #b6418425
 def typed(value: Any) -> str:
     "A value as it is typed."
-    if isinstance(value, float): return f"{value:g}"
+    if isinstance(value, float): return short if float(short := f"{value:g}") == value else str(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 def title_of(
@@ -91,13 +91,16 @@ def _grid(vary: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
         yield {name: checked(name, value) if name in Config.__dataclass_fields__ else value
                for joined, value in zip(vary, chosen) for name in joined.split("+")}
 
+_starts = ("epochs", "head_init", "embed_dim", "num_prompts", "prompt_depth", "prompt_block_step", "adapter_num_blocks",
+           "adapter_dim", "adapter_init")    # what an arm that is not trained starts from
+
 def _is_read(name: str, method: str, cfg: Config, regime: Regime) -> bool:
     "Whether something that varies makes a difference to a method with these settings."
     untrained = method == "pixels" or not cfg.epochs and not cfg.head
     if name in regime_words: return not untrained or name == "test_classes" or bool(cfg.holdout)
     if name == "holdout": return True
     if method == "pixels": return name in ("full_scale", "srgb")
-    if not cfg.epochs: return name in embedding_settings(cfg)
+    if not cfg.epochs and name not in (*embedding_settings(cfg), *_starts): return False
     return name not in without_effect(cfg)
 
 def _arm(base: Config, start: Regime, label: str, own: Mapping[str, Any], varied: Mapping[str, Any]) -> Arm:

@@ -8,6 +8,7 @@ __all__ = ['pixel_embeddings', 'Bench']
 # %% ../../nbs/24f_analysis.bench.ipynb #abbf5053
 import gc
 import logging
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -145,10 +146,10 @@ class Bench:
         seed: int,
     ) -> RetrievalData:
         "The part of the data that an arm is trained and measured on, before any class is held out."
-        key = arm.regime, seed if any(name != "test_classes" for name in arm.regime.changes) else 0
+        key = arm.regime, seed if any(name != "test_classes" for name in arm.regime.changes) else 0, arm.cfg.holdout
         if key not in self.drawn:
             self.drawn = {k: d for k, d in self.drawn.items() if k[1] in (0, seed)}
-            self.drawn[key] = arm.regime.of(self.data, seed)
+            self.drawn[key] = arm.regime.of(self.data, seed, arm.cfg.holdout)
         return self.drawn[key]
 
     def run(
@@ -172,7 +173,7 @@ class Bench:
         finally: gc.collect()
 
     def _pixels(self, row: dict, arm: Arm, seed: int) -> tuple[dict, ClassFigures, None]:
-        data = self.data_of(arm, seed)
+        data = self.data_of(arm, seed).opened(arm.cfg.full_scale or None, arm.cfg.srgb or None)
         if arm.cfg.holdout: data = data.holdout(arm.cfg.holdout, seed)
         found = _pixel_evaluation(data)
         return {**row, **_figures(found.mean()), "trainable": 0}, class_figures(found, data.query.classes), None
@@ -225,6 +226,8 @@ class Bench:
 
     def _trained(self, row: dict, arm: Arm, seed: int, frozen: Frozen) -> tuple[dict, ClassFigures, Run]:
         out = self.results.place(arm.name, seed) if self.results.folder else None
+        if out is not None and not any((out/part).exists() for part in ("model", "checkpoint")):
+            shutil.rmtree(out, ignore_errors=True)   # it was slimmed and its line is lost: it is made again
         alone = out is not None and forget_peak_memory()
         watching = self._bar(arm.title) + [callback() for callback in self.callbacks]
         t = _Measured(arm.at(seed), self.data_of(arm, seed), out, self.pretrained, self.weights, callbacks=watching,

@@ -226,7 +226,7 @@ def compare(
     own = arms_of(cfg, methods, vary, regime)
     named = methods if isinstance(methods, Mapping) else {name: {} for name in methods}
     arms = arms_of(cfg, {**{name: {} for name in ("pixels", "frozen") if name not in named}, **named}, vary, regime)
-    first = regime.of(data, cfg.seed)
+    first = regime.of(data, cfg.seed, cfg.holdout)
     first = first.holdout(cfg.holdout, cfg.seed) if cfg.holdout else first
     _check(first, seeds)
     with ExitStack() as held:

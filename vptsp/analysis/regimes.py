@@ -6,6 +6,7 @@
 __all__ = ['regime_words', 'Regime']
 
 # %% ../../nbs/24b_analysis.regimes.ipynb #3bf4e221
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -27,25 +28,33 @@ def _first_classes(images: ImageSet, most: int, seed: int) -> ImageSet:
         raise DataError(message)
     return images.of_classes(_order(len(images.classes), seed)[:most])
 
-def _first_images(images: ImageSet, most: int, seed: int) -> ImageSet:
-    "At most so many images of each class, the first of a seed's order."
+def _first_images(images: ImageSet, most: int, seed: int, held: Collection[int] = ()) -> ImageSet:
+    "At most so many images of each class, the first of a seed's order. Those of held-out classes stay."
     taken, keep = [0]*len(images.classes), []
     for i in _order(len(images), seed):
         c = int(images.labels[i])
-        if taken[c] < most: keep.append(i)
+        if taken[c] < most or c in held: keep.append(i)
         taken[c] += 1
     return images.subset(sorted(keep))
 
-def _noisy(images: ImageSet, share: float, seed: int) -> ImageSet:
-    "A share of the images under the name of another class, each of which is as likely."
-    n, c = len(images), len(images.classes)
-    if c < 2: return images
-    labels, wrong = images.labels.clone(), _order(n, seed)[:round(n*share)]
-    away = torch.randint(1, c, (n,), generator=torch.Generator().manual_seed(seed + 1))
-    labels[wrong] = (labels[wrong] + away[wrong]) % c
+def _noisy(images: ImageSet, share: float, seed: int, held: Collection[int] = ()) -> ImageSet:
+    "A share of the images under the name of another class, each of which is as likely; none of a held-out class."
+    n, classes = len(images), [c for c in range(len(images.classes)) if c not in held]
+    if len(classes) < 2: return images
+    labels, place = images.labels.clone(), {c: i for i, c in enumerate(classes)}
+    order = [i for i in _order(n, seed) if int(labels[i]) in place]
+    away = torch.randint(1, len(classes), (n,), generator=torch.Generator().manual_seed(seed + 1))
+    for i in order[:round(len(order)*share)]:
+        labels[i] = classes[(place[int(labels[i])] + int(away[i])) % len(classes)]
     changed = ImageSet(images.sources, labels, images.classes, images.sheet, images.about, images.transform)
     changed.full_scale, changed.srgb = images.full_scale, images.srgb
     return changed
+
+# %% ../../nbs/24b_analysis.regimes.ipynb #01202542
+def _held_out(images: ImageSet, share: float, seed: int) -> set[int]:
+    "Numbers of the classes that a run holds out, to measure on them."
+    data = RetrievalData("", images, images.subset([]), closed_set=True).holdout(share, seed)
+    return {images.classes.index(name) for name in data.query.classes}
 
 # %% ../../nbs/24b_analysis.regimes.ipynb #a6762610
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Regime:
     def __post_init__(self):
         for name, value in asdict(self).items():
             whole = name != "label_noise"
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not value >= 0:
                 message = f"{name} = {value!r}: this must be {'a whole number' if whole else 'a share'} of 0 or more."
                 raise ConfigError(message)
         if self.label_noise >= 1:
@@ -75,13 +84,15 @@ class Regime:
         self,
         data: RetrievalData,
         seed: int,
+        holdout: float = 0.,   # share of the training classes that is held out then, and keeps its images and labels
     ) -> RetrievalData:
         "The data as this regime has it. Raises `DataError` for more classes than there are."
         if not self.changes: return data
         train, query, gallery = data.train, data.query, data.gallery
         if self.train_classes: train = _first_classes(train, self.train_classes, seed)
-        if self.images_a_class: train = _first_images(train, self.images_a_class, seed)
-        if self.label_noise: train = _noisy(train, self.label_noise, seed)
+        held = _held_out(train, holdout, seed) if holdout else set()
+        if self.images_a_class: train = _first_images(train, self.images_a_class, seed, held)
+        if self.label_noise: train = _noisy(train, self.label_noise, seed, held)
         if self.test_classes:
             query = _first_classes(query, self.test_classes, 0)
             if gallery is not None: gallery = _first_classes(gallery, self.test_classes, 0)

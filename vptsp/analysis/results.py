@@ -77,8 +77,7 @@ class Results:
         self.about = read_json(self._file("compare.json"))
         if not isinstance(self.about.get("arms"), dict): raise damaged(self._file("compare.json"), "it names no arms")
         if self._file("runs.jsonl").is_file(): self.rows = read_lines(self._file("runs.jsonl"))
-        for row in self.rows:
-            if not {"arm", "seed", "method"} <= row.keys(): raise damaged(self._file("runs.jsonl"), "a line has no arm")
+        self._check_rows()
         if self._file("classes.json").is_file(): self.names = read_json(self._file("classes.json"))
         if self._file("frozen.json").is_file():
             for key, said in read_json(self._file("frozen.json")).items():
@@ -88,6 +87,17 @@ class Results:
             file = self.place(row["arm"], row["seed"])/"classes.json"
             if "error" in row or not file.is_file(): continue
             self.classes[row["arm"], row["seed"]] = self._classes(read_json(file), file)
+
+    def _check_rows(self) -> None:
+        "Lines of two folders, or files of two moments, make no comparison. Raises `DamagedFile`."
+        seen, why = set(), ""
+        for row in self.rows:
+            arm, seed = row.get("arm"), row.get("seed")
+            if not {"arm", "seed", "method"} <= row.keys(): why = "a line has no arm"
+            elif arm not in self.about["arms"]: why = f"compare.json knows no arm {printable(arm, 80)!r}"
+            elif (arm, seed) in seen: why = f"two lines are of {printable(arm, 80)!r}, seed {seed}"
+            if why: raise damaged(self._file("runs.jsonl"), why)
+            seen.add((arm, seed))
 
     def _classes(self, said: dict, file: Path) -> ClassFigures:
         try:
@@ -133,13 +143,23 @@ def begin(
     known = dict(there.get("arms", {}))
     for arm in arms:
         own = shared_settings(arm.cfg)
-        said = {"method": arm.method, "title": arm.title, "folder": arm.folder, "regime": arm.regime.changes,
+        folder = _folder_for(arm, known)
+        said = {"method": arm.method, "title": arm.title, "folder": folder, "regime": arm.regime.changes,
                 "settings": {name: value for name, value in own.items() if value != shared[name]}}
-        if arm.name in known and known[arm.name]["settings"] != said["settings"]: raise _other_arm(results, arm.name)
+        before = known.get(arm.name, said)
+        differs = any(before[part] != said[part] for part in ("method", "regime", "settings"))
+        if differs: raise _other_arm(results, arm.name)
         known[arm.name] = said
     settings = there.get("settings", shared)
     results.about = {**about, "settings": settings, "regime": regime.changes, "baseline": baseline, "arms": known}
     if results.folder is not None: write_json(make_folder(results.folder)/"compare.json", results.about)
+
+def _folder_for(arm: Arm, known: dict[str, dict]) -> str:
+    "The one it has already, or one that no other arm has, also where upper and lower case are one."
+    if arm.name in known: return known[arm.name]["folder"]
+    taken = {other["folder"].lower() for other in known.values()}
+    if arm.folder.lower() not in taken: return arm.folder
+    return f"{arm.folder}-{hashlib.sha256(arm.name.encode()).hexdigest()[:8]}"
 
 def _refuse_other(results: Results, shared: dict, regime: Regime, about: dict) -> None:
     there, where, why = results.about, printable(results.folder), ""
@@ -158,8 +178,8 @@ def _refuse_other(results: Results, shared: dict, regime: Regime, about: dict) -
     raise ConfigError(message)
 
 def _other_arm(results: Results, name: str) -> ConfigError:
-    message = (f"{printable(results.folder)!r} holds an arm {printable(name)!r} with other settings: give this one "
-               "another name.")
+    message = (f"{printable(results.folder)!r} holds an arm {printable(name)!r} with other settings, or on other parts "
+               "of the data: give this one another name.")
     return ConfigError(message)
 
 # %% ../../nbs/24d_analysis.results.ipynb #8eeb3fb6
