@@ -309,6 +309,12 @@ def test_patience(tmp_path, monkeypatch):
     assert not is_over(MEASURED, run.history)
 
 
+def test_patience_ends_a_run_where_it_was_measured(monkeypatch):
+    figures(monkeypatch, [.5, 0, 0, .4, 0])
+    run = trainer(cfg=HELD.replace(patience=1, eval_every=3)).fit()
+    assert len(run.history) == 4 and run.metrics["R@1"] == .4 and "since epoch 1" in run.metrics["notes"][0]
+
+
 @pytest.mark.parametrize("kill", [None, 3, 4])
 def test_the_best_epoch_is_kept(tmp_path, monkeypatch, kill):
     figures(monkeypatch, [.1, .3, .2, .3, .25])

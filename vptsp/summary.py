@@ -32,8 +32,8 @@ def is_over(
     cfg: Config,
     history: list[dict],  # an epoch each
 ) -> bool:
-    "Whether the run ends before its last epoch."
-    best = best_line(history) if cfg.patience else None
+    "Whether the run ends before its last epoch: behind one that was measured, whose figures are then the model's."
+    best = best_line(history) if cfg.patience and history and "R@1" in history[-1] else None
     return best is not None and history[-1]["epoch"] - best["epoch"] >= cfg.patience
 
 # %% ../nbs/15i_summary.ipynb #bc183134
