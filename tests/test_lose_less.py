@@ -334,6 +334,23 @@ def test_the_best_epoch_is_kept(tmp_path, monkeypatch, kill):
     assert same(trainer(tmp_path/"run", cfg).fit().model, run.model)
 
 
+def test_the_best_epoch_of_another_trainer_is_taken_and_a_planted_link_replaced(tmp_path, monkeypatch):
+    figures(monkeypatch, [.1, .3, .2, .25])
+    class StopBehind(Callback):
+        def epoch_end(self, t, line):
+            if t.epoch in (1, 3): t.stop()
+    cfg, mine, best = HELD.replace(keep="best", epochs=4), tmp_path/"mine", tmp_path/"run"/"checkpoint"/"best.safetensors"
+    first = trainer(tmp_path/"run", cfg, callbacks=[StopBehind()])
+    first.fit()
+    mine.write_text("mine")
+    best.unlink()
+    best.symlink_to(mine)
+    trainer(tmp_path/"run", cfg, callbacks=[StopBehind()]).fit()
+    run = first.fit()
+    assert run.metrics["epoch"] == 2 and mine.read_text() == "mine"
+    assert same(run.model, trainer(cfg=cfg).fit().model)
+
+
 def test_a_best_model_that_is_of_another_epoch_is_not_taken(tmp_path, monkeypatch):
     figures(monkeypatch, [.1, .3, .2, .3, .25])
     cfg = HELD.replace(keep="best")

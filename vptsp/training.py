@@ -216,7 +216,7 @@ def _prepare(
     "Optimizer, batches and a warm start; or what the folder holds."
     cfg, model, world = self.cfg, self.model, self.world
     self._settings()                                   # again: by now the folder is ours
-    self.optimizer, self.loader = None, []
+    self.optimizer, self.loader, self.best = None, [], None
     if cfg.epochs and any(p.requires_grad for p in model.parameters()):
         self.optimizer = self.accelerator.prepare(build_optimizer(model, cfg))
         self.loader = train_loader(self.data.train, cfg, self.mean, self.std, world.rank, world.size)
