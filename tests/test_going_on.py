@@ -62,6 +62,13 @@ class StopAt(Callback):
         if trainer.step == self.at: raise KeyboardInterrupt
 
 
+class Stop(Callback):
+    "The stop button, at a moment."
+    def __init__(self, step): self.at = step
+    def step_end(self, trainer, loss):
+        if trainer.step == self.at: trainer.stop()
+
+
 # a finished run
 
 def test_a_finished_run_says_so(done, copy, caplog, monkeypatch):
@@ -136,6 +143,22 @@ def test_more_epochs_that_were_killed_go_on(copy):
     with pytest.raises(ConfigError, match="epochs = 4 there, 2 here"): trainer(copy)
     run = trainer(copy, CFG.replace(epochs=4)).fit()                                # the folder's own settings do, too
     assert same(run.model, longer.model) and "goes on from epoch 2 to 4" in run.metrics["notes"][0]
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_more_epochs_stand_in_the_settings_whenever_they_were_asked_for(is_finished, tmp_path, monkeypatch):
+    out, one = tmp_path/"run", CFG.replace(epochs=1)
+    def killed(*_): raise KeyboardInterrupt
+    if is_finished:                                                                 # killed as it is made longer
+        trainer(out, one).fit()
+        with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+            m.setattr(Config, "save", killed)
+            trainer(out, one, more_epochs=1).fit()
+    else:                                                                           # made longer before its end
+        trainer(out, one, callbacks=[Stop(2)]).fit()
+    run = trainer(out, one, more_epochs=1).fit()
+    assert Run.load(out).cfg.epochs == 2 and len(run.metrics["notes"]) == 1
+    assert trainer(out, one, more_epochs=1).fit().metrics == run.metrics
 
 
 def test_more_epochs_that_cannot_be(done, copy, tmp_path):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from test_going_on import CFG, DATA, OTHER, StopAt, same, trainer
+from test_going_on import CFG, DATA, OTHER, Stop, StopAt, same, trainer
 
 from vptsp import training
 from vptsp.callbacks import Callback
@@ -204,13 +204,6 @@ def test_sigterm_to_a_script(tmp_path):
     assert process.returncode == -signal.SIGTERM and "never" not in rest
     new = trainer(tmp_path/"run", MEASURED.replace(epochs=500))
     assert new._prepare() and new.step >= 3
-
-
-class Stop(Callback):
-    "The stop button, at a moment."
-    def __init__(self, step): self.at = step
-    def step_end(self, trainer, loss):
-        if trainer.step == self.at: trainer.stop()
 
 
 def test_another_trainer_goes_on_behind_the_step_that_was_stopped(tmp_path, monkeypatch, whole):

@@ -94,8 +94,8 @@ def resume(
 def _found(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
     "What the folder holds: state, what is said of it, tensors."
     t, folder = trainer, trainer.out/"checkpoint"
-    is_finished = (t.out/"metrics.json").is_file()
-    longer = is_finished and t.cfg.epochs > Config.load(t.out/"config.yaml").epochs
+    is_finished, settings = (t.out/"metrics.json").is_file(), t.out/"config.yaml"
+    longer = settings.is_file() and t.cfg.epochs > Config.load(settings).epochs
     if is_finished and not longer: return _finished(t)
     if t.optimizer is not None and has_checkpoint(folder):
         about, tensors, note = read_checkpoint(folder, lambda about: _settings_of_another(t, about))
@@ -104,7 +104,7 @@ def _found(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
         _refuse_others(t, about["data"], about["backbone"], about.get("start"))
         if about.get("unmeasured"): about |= _measured_before(t.out, about["history"])
         return "unfinished", about | {"longer": longer}, tensors
-    if longer:
+    if longer and is_finished:
         message = (f"{printable(t.out)!r} cannot go on, its checkpoint is gone: start a run in another folder from its "
                    f"model, start={printable(t.out)!r}.")
         raise ConfigError(message)
@@ -166,7 +166,7 @@ def _refuse_others(trainer: Any, data: str, backbone: str | None, start: dict | 
 
 # %% ../nbs/15j_taking_up.ipynb #1382c73f
 def _lengthen(trainer: Any) -> None:
-    "Make a finished run unfinished. Raises `ConfigError` for one whose patience is over."
+    "Make a finished run unfinished, and any longer. Raises `ConfigError` for one whose patience is over."
     t = trainer
     if is_over(t.cfg, t.history):
         message = (f"{printable(t.out)!r} ended because nothing got better for patience = {t.cfg.patience} epochs, and "
@@ -175,5 +175,5 @@ def _lengthen(trainer: Any) -> None:
     t.say(f"{printable(t.out)!r} {words_on_more_epochs(t.cfg, t.epoch)}")
     checkpoint(t)                                          # with what was said
     if not t.world.is_main: return
-    (t.out/"metrics.json").replace(t.out/f"metrics-{t.epoch}-epochs.json")
+    if (metrics := t.out/"metrics.json").is_file(): metrics.replace(t.out/f"metrics-{t.epoch}-epochs.json")
     t.cfg.save(t.out/"config.yaml")

@@ -132,7 +132,7 @@ class Trainer:
         sentence: str,
     ) -> None:
         "A note on this run: kept with its figures, and logged."
-        self.notes.append(sentence)
+        if sentence not in self.notes: self.notes.append(sentence)
         if self.world.is_main: _log.warning(sentence)
 
 # %% ../nbs/16_training.ipynb #1301e16f
