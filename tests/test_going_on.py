@@ -213,6 +213,15 @@ def test_a_start_is_better_than_none(done):
     assert started.model.embed(torch.zeros(1, 3, 64, 64)).equal(done.model.embed(torch.zeros(1, 3, 64, 64)))
 
 
+def test_groups_of_classes_stay_those_of_the_start(tmp_path):
+    cfg = CFG.replace(epochs=1, guided_blocks=1, semantic_proxies="none")
+    began = trainer(tmp_path/"run", cfg).fit().model.guide.state_dict()
+    class Look(Callback):
+        def fit_start(self, t):
+            for name, groups in t.model.guide.state_dict().items(): assert torch.equal(began[name], groups)
+    trainer(cfg=cfg.replace(seed=5), start=tmp_path/"run", callbacks=[Look()]).fit()
+
+
 def test_classes_in_another_order(done, tmp_path):
     names = done.model.classes
     order = [(i*5) % 12 for i in range(12)]

@@ -86,4 +86,5 @@ def warm_up(
         t.model.cfg = t.start.settings_of_warm_start(t.model.cfg)
     try: t.model.warm_start(batches)
     finally: t.model.cfg = t.cfg
+    if t.start is not None: t.start.put_into(t.model)       # for what was begun anew whatever the settings, as groups
     if batches.skipped: t.say(f"{len(batches.skipped):,} images that cannot be read are left out of the start.")
