@@ -61,7 +61,7 @@ def take_best(
 def _read_best(trainer: Any, epoch: int) -> dict:
     t, file = trainer, trainer.out/"checkpoint"/"best.safetensors"
     if not file.is_file():
-        message = f"the best epoch's model {printable(file)!r} is gone: bring back a copy, or begin anew with anew=True."
+        message = f"the best epoch's model {printable(file)!r} is gone: bring it back, or begin anew with anew=True."
         raise ConfigError(message)
     about, tensors = read_tensors(file)
     wrong = misfits(tensors, t.model.tuned_state())
