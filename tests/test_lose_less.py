@@ -332,7 +332,8 @@ def test_the_best_epoch_of_another_trainer_is_taken_and_a_planted_link_replaced(
     class StopBehind(Callback):
         def epoch_end(self, t, line):
             if t.epoch in (1, 3): t.stop()
-    cfg, mine, best = HELD.replace(keep="best", epochs=4), tmp_path/"mine", tmp_path/"run"/"checkpoint"/"best.safetensors"
+    cfg, mine = HELD.replace(keep="best", epochs=4), tmp_path/"mine"
+    best = tmp_path/"run"/"checkpoint"/"best.safetensors"
     first = trainer(tmp_path/"run", cfg, callbacks=[StopBehind()])
     first.fit()
     mine.write_text("mine")
@@ -342,6 +343,9 @@ def test_the_best_epoch_of_another_trainer_is_taken_and_a_planted_link_replaced(
     run = first.fit()
     assert run.metrics["epoch"] == 2 and mine.read_text() == "mine"
     assert same(run.model, trainer(cfg=cfg).fit().model)
+    (tmp_path/"run"/"history.jsonl").unlink()                      # figures are the best epoch's, not the last one's
+    for again in (Run.load(tmp_path/"run"), trainer(tmp_path/"run", cfg).fit()):
+        assert [line.get("R@1") for line in again.history] == [.1, .3, .2, None]
 
 
 def test_a_best_model_that_is_of_another_epoch_is_not_taken(tmp_path, monkeypatch):
@@ -360,6 +364,13 @@ def test_a_best_model_that_is_of_another_epoch_is_not_taken(tmp_path, monkeypatc
 
 
 # folders that are not whole
+
+def test_a_finished_run_with_the_model_of_another_says_so(tmp_path):
+    for seed in (0, 1): trainer(tmp_path/f"{seed}", CFG.replace(epochs=1, seed=seed)).fit()
+    shutil.copy(tmp_path/"1"/"model"/"model.safetensors", tmp_path/"0"/"model")
+    with pytest.raises(DamagedFile, match="of another run than the model .seed = 0 and 1"):
+        trainer(tmp_path/"0", CFG.replace(epochs=1)).fit()
+
 
 def test_a_finished_run_without_its_model_says_so(tmp_path):
     out = tmp_path/"run"

@@ -19,7 +19,8 @@ from .checkpoints import has_checkpoint, read_checkpoint, read_history, take_up,
 from .config import Config, ConfigError
 from .files import DamagedFile, printable
 from .going_on import settings_of_result, words_on_more_epochs
-from .runs import read_metrics
+from .limits import about_model
+from .runs import _history_in, _refuse_mixed, read_metrics
 from .summary import is_over
 from .tensors import misfits, read_tensors
 
@@ -135,11 +136,12 @@ def _finished(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
                 if there else "model and its checkpoint are gone: choose another folder, or begin anew with anew=True")
         message = f"{printable(t.out)!r} holds the figures of a finished run, but its {what}."
         raise ConfigError(message)
-    tensors = read_tensors(file)[1]
+    about, tensors = read_tensors(file)
     if wrong := misfits(tensors, t.model.tuned_state()):
         message = f"{printable(file)!r} is not the model of this run: {'; '.join(wrong[:3])}."
         raise DamagedFile(message)
-    history = read_history(t.out)
+    _refuse_mixed(t.out, t.cfg, about_model(about, file).cfg, metrics)
+    history = _history_in(t.out, t.cfg, metrics)
     return "finished", dict(epoch=len(history), frozen=metrics["frozen"], history=history, start=start), tensors
 
 def _measured_before(out: Path, history: list[dict]) -> dict:
