@@ -62,6 +62,13 @@ class StopAt(Callback):
         if trainer.step == self.at: raise KeyboardInterrupt
 
 
+class Stop(Callback):
+    "The stop button, at a moment."
+    def __init__(self, step): self.at = step
+    def step_end(self, trainer, loss):
+        if trainer.step == self.at: trainer.stop()
+
+
 # a finished run
 
 def test_a_finished_run_says_so(done, copy, caplog, monkeypatch):
@@ -138,6 +145,22 @@ def test_more_epochs_that_were_killed_go_on(copy):
     assert same(run.model, longer.model) and "goes on from epoch 2 to 4" in run.metrics["notes"][0]
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_more_epochs_stand_in_the_settings_whenever_they_were_asked_for(is_finished, tmp_path, monkeypatch):
+    out, one = tmp_path/"run", CFG.replace(epochs=1)
+    def killed(*_): raise KeyboardInterrupt
+    if is_finished:                                                                 # killed as it is made longer
+        trainer(out, one).fit()
+        with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+            m.setattr(Config, "save", killed)
+            trainer(out, one, more_epochs=1).fit()
+    else:                                                                           # made longer before its end
+        trainer(out, one, callbacks=[Stop(2)]).fit()
+    run = trainer(out, one, more_epochs=1).fit()
+    assert Run.load(out).cfg.epochs == 2 and len(run.metrics["notes"]) == 1
+    assert trainer(out, one, more_epochs=1).fit().metrics == run.metrics
+
+
 def test_more_epochs_that_cannot_be(done, copy, tmp_path):
     with pytest.raises(ConfigError, match="more_epochs = 3, or choose another folder"):
         trainer(copy, CFG.replace(epochs=5))
@@ -188,6 +211,15 @@ def test_other_classes_begin_anew(done, word, place):
 def test_a_start_is_better_than_none(done):
     started = trainer(start=done.folder, data=OTHER, cfg=CFG.replace(epochs=0)).fit()
     assert started.model.embed(torch.zeros(1, 3, 64, 64)).equal(done.model.embed(torch.zeros(1, 3, 64, 64)))
+
+
+def test_groups_of_classes_stay_those_of_the_start(tmp_path):
+    cfg = CFG.replace(epochs=1, guided_blocks=1, semantic_proxies="none")
+    began = trainer(tmp_path/"run", cfg).fit().model.guide.state_dict()
+    class Look(Callback):
+        def fit_start(self, t):
+            for name, groups in t.model.guide.state_dict().items(): assert torch.equal(began[name], groups)
+    trainer(cfg=cfg.replace(seed=5), start=tmp_path/"run", callbacks=[Look()]).fit()
 
 
 def test_classes_in_another_order(done, tmp_path):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from test_going_on import CFG, DATA, OTHER, StopAt, same, trainer
+from test_going_on import CFG, DATA, OTHER, Stop, StopAt, same, trainer
 
 from vptsp import training
 from vptsp.callbacks import Callback
@@ -206,13 +206,6 @@ def test_sigterm_to_a_script(tmp_path):
     assert new._prepare() and new.step >= 3
 
 
-class Stop(Callback):
-    "The stop button, at a moment."
-    def __init__(self, step): self.at = step
-    def step_end(self, trainer, loss):
-        if trainer.step == self.at: trainer.stop()
-
-
 def test_another_trainer_goes_on_behind_the_step_that_was_stopped(tmp_path, monkeypatch, whole):
     trainer(tmp_path/"run", MEASURED, callbacks=[Stop(2)]).fit()
     steps = counted(monkeypatch, "training_step")
@@ -309,6 +302,12 @@ def test_patience(tmp_path, monkeypatch):
     assert not is_over(MEASURED, run.history)
 
 
+def test_patience_ends_a_run_where_it_was_measured(monkeypatch):
+    figures(monkeypatch, [.5, 0, 0, .4, 0])
+    run = trainer(cfg=HELD.replace(patience=1, eval_every=3)).fit()
+    assert len(run.history) == 4 and run.metrics["R@1"] == .4 and "since epoch 1" in run.metrics["notes"][0]
+
+
 @pytest.mark.parametrize("kill", [None, 3, 4])
 def test_the_best_epoch_is_kept(tmp_path, monkeypatch, kill):
     figures(monkeypatch, [.1, .3, .2, .3, .25])
@@ -328,6 +327,27 @@ def test_the_best_epoch_is_kept(tmp_path, monkeypatch, kill):
     assert same(trainer(tmp_path/"run", cfg).fit().model, run.model)
 
 
+def test_the_best_epoch_of_another_trainer_is_taken_and_a_planted_link_replaced(tmp_path, monkeypatch):
+    figures(monkeypatch, [.1, .3, .2, .25])
+    class StopBehind(Callback):
+        def epoch_end(self, t, line):
+            if t.epoch in (1, 3): t.stop()
+    cfg, mine = HELD.replace(keep="best", epochs=4), tmp_path/"mine"
+    best = tmp_path/"run"/"checkpoint"/"best.safetensors"
+    first = trainer(tmp_path/"run", cfg, callbacks=[StopBehind()])
+    first.fit()
+    mine.write_text("mine")
+    best.unlink()
+    best.symlink_to(mine)
+    trainer(tmp_path/"run", cfg, callbacks=[StopBehind()]).fit()
+    run = first.fit()
+    assert run.metrics["epoch"] == 2 and mine.read_text() == "mine"
+    assert same(run.model, trainer(cfg=cfg).fit().model)
+    (tmp_path/"run"/"history.jsonl").unlink()                      # figures are the best epoch's, not the last one's
+    for again in (Run.load(tmp_path/"run"), trainer(tmp_path/"run", cfg).fit()):
+        assert [line.get("R@1") for line in again.history] == [.1, .3, .2, None]
+
+
 def test_a_best_model_that_is_of_another_epoch_is_not_taken(tmp_path, monkeypatch):
     figures(monkeypatch, [.1, .3, .2, .3, .25])
     cfg = HELD.replace(keep="best")
@@ -344,6 +364,13 @@ def test_a_best_model_that_is_of_another_epoch_is_not_taken(tmp_path, monkeypatc
 
 
 # folders that are not whole
+
+def test_a_finished_run_with_the_model_of_another_says_so(tmp_path):
+    for seed in (0, 1): trainer(tmp_path/f"{seed}", CFG.replace(epochs=1, seed=seed)).fit()
+    shutil.copy(tmp_path/"1"/"model"/"model.safetensors", tmp_path/"0"/"model")
+    with pytest.raises(DamagedFile, match="of another run than the model .seed = 0 and 1"):
+        trainer(tmp_path/"0", CFG.replace(epochs=1)).fit()
+
 
 def test_a_finished_run_without_its_model_says_so(tmp_path):
     out = tmp_path/"run"

@@ -104,7 +104,8 @@ def test_without_git(monkeypatch):
     assert git_state() == {}
 
 def test_settings_hash_is_of_what_counts():
-    assert settings_hash(CFG) == settings_hash(Config.load(CFG)) == settings_hash(CFG.replace(workers=7))
+    alike = CFG, Config.load(CFG), CFG.replace(workers=7, checkpoint_minutes=1)
+    assert len({settings_hash(cfg) for cfg in alike}) == 1
     assert len({settings_hash(cfg) for cfg in (CFG, CFG.replace(lr=.1), CFG.replace(seed=1))}) == 3
     assert {"python", "torch", "timm"} <= set(versions())
 

@@ -113,6 +113,13 @@ def test_what_a_killed_process_left_is_swept_and_a_living_ones_is_not(tmp_path):
         write_text(tmp_path/"third", "2")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["at work", "other", "third"]
 
+def test_what_is_called_as_a_write_is_and_is_none_stays(tmp_path):
+    host, _, since = _me().rsplit("-", 2)
+    names = [".part-", ".part-x", ".part-a-b", f".part-{host}-mine-{since}-x"]
+    for name in names: (tmp_path/name).mkdir()
+    write_text(tmp_path/"file", "1")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*names, "file"])
+
 def test_a_folder_that_was_moved_away_comes_back(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()

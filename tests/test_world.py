@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import multiprocessing
 
 from vptsp.batch_norm import batch_norm_of_all
+from vptsp.beginning import agree
 from vptsp.benchmarks import load_emoji
 from vptsp.cli import main
 from vptsp.config import Config
@@ -280,6 +282,21 @@ def test_three_that_talk():
                          "WorldError: the main process ended: no room left in runs/x.")
         assert "settings, seed: 4 in process 0, 5 in process 2" in differs
         assert long[:, 0].tolist() == ([0, 0, 1] if rank == 0 else [])
+
+
+def with_other_tests(world):
+    "Two processes, each with its images of one list, of which one has the test in another order."
+    emoji = load_emoji()
+    query = emoji.query.of_classes(range(4))
+    order = list(range(len(query)))[::-1 if world.rank else 1]
+    data = RetrievalData("mine", emoji.train.of_classes(range(8)), query.subset(order))
+    cfg = Config.load("emoji", batch_size=16, epochs=1)
+    try: agree(SimpleNamespace(world=world, cfg=cfg, data=data, backbone_is=""))
+    except ConfigError as e: return str(e)
+
+
+def test_what_is_tested_is_the_same_in_all():
+    for said in among(2, with_other_tests): assert "do not have the same test images" in said
 
 
 signals = {"is killed": signal.SIGKILL, "hangs": signal.SIGSTOP}

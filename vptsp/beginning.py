@@ -39,9 +39,10 @@ def agree(
     "Raises `ConfigError` where the processes of a run were started with different things, or have to be one."
     t = trainer
     if t.world.size > 1 and t.cfg.guided_blocks: raise ConfigError(alone)
-    classes = json.dumps([t.data.train.classes, t.data.train.labels.tolist()])
     t.world.agree("settings", asdict(t.cfg))
-    t.world.agree("training images", f"{len(t.data.train)}, {sha256(classes.encode()).hexdigest()[:12]}")
+    for name, images in (("training", t.data.train), ("test", t.data.query), ("gallery", t.data.gallery)):
+        classes = json.dumps([images.classes, images.labels.tolist()] if images else None)
+        t.world.agree(f"{name} images", f"{len(images or [])}, {sha256(classes.encode()).hexdigest()[:12]}")
     t.world.agree("frozen backbone", t.backbone_is)
 
 def fingerprint_of_frozen(
@@ -85,4 +86,5 @@ def warm_up(
         t.model.cfg = t.start.settings_of_warm_start(t.model.cfg)
     try: t.model.warm_start(batches)
     finally: t.model.cfg = t.cfg
+    if t.start is not None: t.start.put_into(t.model)       # for what was begun anew whatever the settings, as groups
     if batches.skipped: t.say(f"{len(batches.skipped):,} images that cannot be read are left out of the start.")

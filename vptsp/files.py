@@ -97,14 +97,15 @@ def _me() -> str:
     return f"{host}-{os.getpid()}-{(_status(os.getpid()) or ['0']*20)[19]}.{space or 0}"
 
 def _is_dead(
-    name: str,   # as `_me` made it
-) -> bool:       # False also where nobody can know
-    host, pid, since = name.rsplit("-", 2)
+    name: str,   # as `_me` makes it
+) -> bool:       # False also where nobody can know, and for other names
+    host, pid, since = name.rsplit("-", 2) if name.count("-") > 1 else ("", "", "")
     mine = _me().rsplit("-", 2)
     if host != mine[0] or since.partition(".")[2] != mine[2].partition(".")[2]: return False
     try: os.kill(int(pid), 0)
     except ProcessLookupError: return True
-    except (PermissionError, OverflowError, ValueError): pass
+    except (OverflowError, ValueError): return False
+    except PermissionError: pass
     status = _status(int(pid))
     return bool(status) and (status[0] in "ZX" or status[19] != since.partition(".")[0])
 

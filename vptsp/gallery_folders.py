@@ -6,7 +6,6 @@
 __all__ = ['put_in_place', 'refuse_folders', 'gallery_writer', 'save_gallery', 'same_save', 'stored_model']
 
 # %% ../nbs/16f_gallery_folders.ipynb #e7b3b412
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .files import LockedError, StorageError, printable, replacing, storage_error, write_text
+from .files import LockedError, StorageError, _synced, printable, replacing, storage_error, write_text
 from .gallery_files import GalleryError, Stored, file_of, hash_of, model_card, read_about, unreadable, write_stored
 from .locks import one_writer
 from .model import Model
@@ -38,13 +37,6 @@ def put_in_place(
         for place in (model, folder): _synced(place)
         shutil.rmtree(new)
     except OSError as e: raise storage_error(e, e.filename2 or e.filename or folder) from None
-
-def _synced(folder: Path) -> None:
-    "Wait until the names in a folder are on the disk, where the system can say so."
-    at = os.open(folder, os.O_RDONLY)
-    try: os.fsync(at)
-    except OSError: pass
-    finally: os.close(at)
 
 def refuse_folders(
     folder: Path,  # that a gallery goes to

@@ -48,7 +48,7 @@ def _taken(file: Path) -> int | str:
     while True:
         at = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         holder, free = os.read(at, 1000).decode(errors="replace").strip(), _flock(at)
-        dead = holder.count("-") >= 2 and _is_dead(holder)
+        dead = _is_dead(holder)
         if free is None: free = dead or not holder
         if not _is_at(at, file): free = dead = True              # somebody removed it meanwhile
         elif free:

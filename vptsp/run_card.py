@@ -15,7 +15,6 @@ import platform
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +25,7 @@ import torch
 
 from .config import Config
 from .files import DamagedFile, printable, read_json, write_json
+from .going_on import settings_of_result
 from .runs import definitions, measured_on
 
 # %% ../nbs/15h_run_card.ipynb #e02cb42b
@@ -34,9 +34,8 @@ _packages = ("vptsp", "torch", "torchvision", "timm", "numpy", "pillow", "safete
 def settings_hash(
     cfg: Config,
 ) -> str:  # sha256, 64 digits
-    "Hash of all settings that can change a figure: all but `workers`."
-    settings = {name: value for name, value in asdict(cfg).items() if name != "workers"}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+    "Hash of all settings that can change a figure."
+    return hashlib.sha256(json.dumps(settings_of_result(cfg), sort_keys=True, default=str).encode()).hexdigest()
 
 def versions() -> dict[str, str]:
     "Of Python, of the packages that make the figures, and of what computes."
@@ -136,7 +135,7 @@ def write_card(
     folder: str | Path | None,    # of the run; None keeps nothing
 ) -> dict[str, Any]:              # the card
     "Begin a part of the run on its card, behind the parts that stand there already."
-    t, parts = trainer, read_card(folder)["parts"] if folder and read_card(folder) else []
+    t, parts = trainer, read_card(folder).get("parts", []) if folder else []
     for part in parts: part["end"] = "broken off" if part.get("end") == "running" else part.get("end")
     t.meter = Meter(t.device)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -162,7 +162,8 @@ def _history_in(folder: Path, cfg: Config, metrics: dict) -> list[dict]:
         history = []
     found = "the history is read from the checkpoint" if history else "and so is the checkpoint: there are no curves"
     _log.warning(f"{str(wrong).partition(': bring back')[0]}: {found}.")
-    if history: history[-1] = {**history[-1], **{name: metrics[name] for name in metrics["frozen"] if name in metrics}}
+    of_last = history and history[-1]["epoch"] == metrics.get("epoch")          # and not of the best epoch
+    if of_last: history[-1] = {**history[-1], **{name: metrics[name] for name in metrics["frozen"] if name in metrics}}
     return history
 
 # %% ../nbs/15a_runs.ipynb #2ec9912d

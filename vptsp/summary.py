@@ -9,7 +9,7 @@ __all__ = ['best_line', 'is_measured', 'is_over', 'judge', 'take_best', 'summary
 from typing import Any
 
 from .config import Config, ConfigError
-from .files import DamagedFile, printable, write_json
+from .files import DamagedFile, printable, replacing, write_json
 from .runs import Run, definitions, measured_on
 from .tensors import misfits, read_tensors, write_tensors
 
@@ -32,8 +32,8 @@ def is_over(
     cfg: Config,
     history: list[dict],  # an epoch each
 ) -> bool:
-    "Whether the run ends before its last epoch."
-    best = best_line(history) if cfg.patience else None
+    "Whether the run ends before its last epoch: behind one that was measured, whose figures are then the model's."
+    best = best_line(history) if cfg.patience and history and "R@1" in history[-1] else None
     return best is not None and history[-1]["epoch"] - best["epoch"] >= cfg.patience
 
 # %% ../nbs/15i_summary.ipynb #bc183134
@@ -45,8 +45,9 @@ def judge(
     t = trainer
     if t.cfg.keep != "best" or best_line(t.history) is not line: return
     t.best = {name: tensor.detach().cpu().clone() for name, tensor in t.model.tuned_state().items()}
-    if t.out and t.world.is_main:
-        write_tensors(t.out/"checkpoint"/"best.safetensors", t.best, {"epoch": line["epoch"], "R@1": line["R@1"]})
+    if not t.out or not t.world.is_main: return
+    with replacing(t.out/"checkpoint"/"best.safetensors") as part:
+        write_tensors(part, t.best, {"epoch": line["epoch"], "R@1": line["R@1"]})
 
 def take_best(
     trainer: Any,
@@ -60,7 +61,7 @@ def take_best(
 def _read_best(trainer: Any, epoch: int) -> dict:
     t, file = trainer, trainer.out/"checkpoint"/"best.safetensors"
     if not file.is_file():
-        message = f"the best epoch's model {printable(file)!r} is gone: begin anew with anew=True, or set keep = last."
+        message = f"the best epoch's model {printable(file)!r} is gone: bring it back, or begin anew with anew=True."
         raise ConfigError(message)
     about, tensors = read_tensors(file)
     wrong = misfits(tensors, t.model.tuned_state())

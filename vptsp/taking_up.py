@@ -19,7 +19,8 @@ from .checkpoints import has_checkpoint, read_checkpoint, read_history, take_up,
 from .config import Config, ConfigError
 from .files import DamagedFile, printable
 from .going_on import settings_of_result, words_on_more_epochs
-from .runs import read_metrics
+from .limits import about_model
+from .runs import _history_in, _refuse_mixed, read_metrics
 from .summary import is_over
 from .tensors import misfits, read_tensors
 
@@ -94,8 +95,8 @@ def resume(
 def _found(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
     "What the folder holds: state, what is said of it, tensors."
     t, folder = trainer, trainer.out/"checkpoint"
-    is_finished = (t.out/"metrics.json").is_file()
-    longer = is_finished and t.cfg.epochs > Config.load(t.out/"config.yaml").epochs
+    is_finished, settings = (t.out/"metrics.json").is_file(), t.out/"config.yaml"
+    longer = settings.is_file() and t.cfg.epochs > Config.load(settings).epochs
     if is_finished and not longer: return _finished(t)
     if t.optimizer is not None and has_checkpoint(folder):
         about, tensors, note = read_checkpoint(folder, lambda about: _settings_of_another(t, about))
@@ -104,7 +105,7 @@ def _found(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
         _refuse_others(t, about["data"], about["backbone"], about.get("start"))
         if about.get("unmeasured"): about |= _measured_before(t.out, about["history"])
         return "unfinished", about | {"longer": longer}, tensors
-    if longer:
+    if longer and is_finished:
         message = (f"{printable(t.out)!r} cannot go on, its checkpoint is gone: start a run in another folder from its "
                    f"model, start={printable(t.out)!r}.")
         raise ConfigError(message)
@@ -135,11 +136,12 @@ def _finished(trainer: Any) -> tuple[str, dict, dict[str, torch.Tensor]]:
                 if there else "model and its checkpoint are gone: choose another folder, or begin anew with anew=True")
         message = f"{printable(t.out)!r} holds the figures of a finished run, but its {what}."
         raise ConfigError(message)
-    tensors = read_tensors(file)[1]
+    about, tensors = read_tensors(file)
     if wrong := misfits(tensors, t.model.tuned_state()):
         message = f"{printable(file)!r} is not the model of this run: {'; '.join(wrong[:3])}."
         raise DamagedFile(message)
-    history = read_history(t.out)
+    _refuse_mixed(t.out, t.cfg, about_model(about, file).cfg, metrics)
+    history = _history_in(t.out, t.cfg, metrics)
     return "finished", dict(epoch=len(history), frozen=metrics["frozen"], history=history, start=start), tensors
 
 def _measured_before(out: Path, history: list[dict]) -> dict:
@@ -166,7 +168,7 @@ def _refuse_others(trainer: Any, data: str, backbone: str | None, start: dict | 
 
 # %% ../nbs/15j_taking_up.ipynb #1382c73f
 def _lengthen(trainer: Any) -> None:
-    "Make a finished run unfinished. Raises `ConfigError` for one whose patience is over."
+    "Make a finished run unfinished, and any longer. Raises `ConfigError` for one whose patience is over."
     t = trainer
     if is_over(t.cfg, t.history):
         message = (f"{printable(t.out)!r} ended because nothing got better for patience = {t.cfg.patience} epochs, and "
@@ -175,5 +177,5 @@ def _lengthen(trainer: Any) -> None:
     t.say(f"{printable(t.out)!r} {words_on_more_epochs(t.cfg, t.epoch)}")
     checkpoint(t)                                          # with what was said
     if not t.world.is_main: return
-    (t.out/"metrics.json").replace(t.out/f"metrics-{t.epoch}-epochs.json")
+    if (metrics := t.out/"metrics.json").is_file(): metrics.replace(t.out/f"metrics-{t.epoch}-epochs.json")
     t.cfg.save(t.out/"config.yaml")

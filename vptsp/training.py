@@ -132,7 +132,7 @@ class Trainer:
         sentence: str,
     ) -> None:
         "A note on this run: kept with its figures, and logged."
-        self.notes.append(sentence)
+        if sentence not in self.notes: self.notes.append(sentence)
         if self.world.is_main: _log.warning(sentence)
 
 # %% ../nbs/16_training.ipynb #1301e16f
@@ -216,7 +216,7 @@ def _prepare(
     "Optimizer, batches and a warm start; or what the folder holds."
     cfg, model, world = self.cfg, self.model, self.world
     self._settings()                                   # again: by now the folder is ours
-    self.optimizer, self.loader = None, []
+    self.optimizer, self.loader, self.best = None, [], None
     if cfg.epochs and any(p.requires_grad for p in model.parameters()):
         self.optimizer = self.accelerator.prepare(build_optimizer(model, cfg))
         self.loader = train_loader(self.data.train, cfg, self.mean, self.std, world.rank, world.size)
