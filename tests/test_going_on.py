@@ -1,6 +1,7 @@
 "Going on: from a tuned model, with more epochs, without a test set; and a finished run that says so."
 import logging
 import shutil
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -211,6 +212,20 @@ def test_other_classes_begin_anew(done, word, place):
 def test_a_start_is_better_than_none(done):
     started = trainer(start=done.folder, data=OTHER, cfg=CFG.replace(epochs=0)).fit()
     assert started.model.embed(torch.zeros(1, 3, 64, 64)).equal(done.model.embed(torch.zeros(1, 3, 64, 64)))
+
+
+def test_a_head_that_is_not_taken_starts_as_the_settings_ask(tmp_path):
+    trainer(tmp_path/"vpt", CFG.as_method("vpt")).fit()
+    new = trainer(cfg=CFG, start=tmp_path/"vpt")
+    assert new._prepare() and CFG.head_init == "whiten"
+    ours, theirs = new.model, Run.load(tmp_path/"vpt").model
+    assert all(torch.equal(t, theirs.state_dict()[f"head.{name}"]) for name, t in ours.head.state_dict().items())
+    axes = deepcopy(ours.proxy_head)
+    images = torch.stack([ours.transform(train=False)(DATA.train.open(i)) for i in range(len(DATA.train))])
+    with torch.no_grad(): features = theirs.backbone(images, theirs.prompts())
+    axes.start_at_axes(features, DATA.train.labels)
+    first, second = axes.linears[0].weight[:20], ours.proxy_head.linears[0].weight[:20]    # more are not determined
+    assert torch.allclose(first, second, atol=1e-4)
 
 
 def test_groups_of_classes_stay_those_of_the_start(tmp_path):

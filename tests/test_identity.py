@@ -433,6 +433,13 @@ def test_flat_images_and_wrong_labels_are_named():
 
 # ---- arrays that are kept
 
+def test_what_an_array_depends_on_is_told_apart(tmp_path):
+    x = np.arange(6.)
+    alike = [(b"a|b",), (b"a", b"b"), (b"a", b"b", b""), ("a",), (b"'a'",), (1,), ("1",), (1.,), (True,), (x,),
+             (x.tobytes(),), (x.reshape(2, 3),), (x.reshape(3, 2),), (x.view(np.int64),), (x, b""), ([1, 2],)]
+    for i, parts in enumerate(alike): assert kept_array(tmp_path, parts, lambda i=i: np.array([i])) == [i], parts
+    assert kept_array(tmp_path, (x.reshape(3, 2)[::-1][::-1],), lambda: np.array([99])) == [12]
+
 def test_a_kept_array_that_is_damaged_or_cannot_be_kept(tmp_path):
     made = []
     def squares():

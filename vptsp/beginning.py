@@ -83,8 +83,5 @@ def warm_up(
     if t.start is not None:
         t.start.put_into(t.model)
         t.say(f"{t.data.name}: {t.start}")
-        t.model.cfg = t.start.settings_of_warm_start(t.model.cfg)
-    try: t.model.warm_start(batches)
-    finally: t.model.cfg = t.cfg
-    if t.start is not None: t.start.put_into(t.model)       # for what was begun anew whatever the settings, as groups
+    t.model.warm_start(batches, t.start.taken if t.start is not None else ())
     if batches.skipped: t.say(f"{len(batches.skipped):,} images that cannot be read are left out of the start.")

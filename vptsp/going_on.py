@@ -123,15 +123,6 @@ class Start:
 
     def put_into(self, model: Model) -> None: model.load_state_dict(self.taken, strict=False)
 
-    def settings_of_warm_start(
-        self,
-        cfg: Config,
-    ) -> Config:   # that start only what was not taken
-        keeps_head = any(name.startswith("head.") for name in self.taken)
-        keeps_proxies = "proxies.bias" in self.taken
-        return cfg.replace(head_init="xavier" if keeps_head else cfg.head_init,
-                           proxy_init="random" if keeps_proxies else cfg.proxy_init)
-
     @property
     def about(self) -> dict[str, Any]:
         "For `metrics.json`."

@@ -19,12 +19,13 @@ from .files import DamagedFile, DataError, read_json, replacing
 
 # %% ../nbs/00b_kept.ipynb #4bd3764c
 def _digest(parts) -> str:
-    "Hash of bytes, arrays, and whatever has a faithful `repr`."
+    "Hash of bytes, arrays, and whatever has a faithful `repr`; no two lists of parts run into one."
     h = hashlib.sha256()
     for p in parts:
+        kind = f"{p.dtype} {p.shape}" if isinstance(p, np.ndarray) else type(p).__name__
         if isinstance(p, np.ndarray): p = np.ascontiguousarray(p).tobytes()
-        h.update(p if isinstance(p, bytes) else repr(p).encode())
-        h.update(b"|")
+        content = p if isinstance(p, bytes) else repr(p).encode()
+        h.update(f"{kind} {len(content)}:".encode() + content)
     return h.hexdigest()[:32]
 
 def kept_array(

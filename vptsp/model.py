@@ -7,7 +7,7 @@ __all__ = ['Model', 'build_model', 'fingerprint_0_1', 'Output', 'TwoPasses']
 
 # %% ../nbs/12_model.ipynb #60e885f9
 import html
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -81,10 +81,11 @@ class Model(TwoPasses):
 
     def warm_start(
         self,
-        batches: Iterable,  # (images, labels) over the training images, as for testing; features are held at once
-    ) -> int:               # number of images seen
-        "Start head and proxies from the images, where `head_init` and `proxy_init` ask for it."
-        return _warm_start(self, batches)
+        batches: Iterable,            # (images, labels) of training, prepared as for testing; features are held at once
+        kept: Collection[str] = (),   # names of tensors that stay, and all that is started with them
+    ) -> int:                         # number of images seen
+        "Start heads, proxies and groups of classes from the images, where the settings ask for it."
+        return _warm_start(self, batches, kept)
 
     def save(
         self,
@@ -210,10 +211,15 @@ def _class_token(model: Model, images: torch.Tensor) -> torch.Tensor:
     return images.new_empty(0) if model.guide is None else model.guide.class_token(model.backbone, images)
 
 @torch.no_grad()
-def _warm_start(model: Model, batches: Iterable) -> int:
+def _warm_start(model: Model, batches: Iterable, kept: Collection[str]) -> int:
     cfg = model.cfg
+    def is_new(part): return not any(name.startswith(part) for name in kept)
     at_axes = cfg.head_init in ("pca", "whiten")
-    if not at_axes and cfg.proxy_init == "random" and model.guide is None: return 0
+    parts = {"head.": model.head, "proxy_head.": model.proxy_head}
+    heads = [head for part, head in parts.items() if at_axes and head is not None and is_new(part)]
+    guide = model.guide if is_new("guide.") else None
+    new_proxies = cfg.proxy_init != "random" and is_new("proxies.bias")
+    if not heads and not new_proxies and guide is None: return 0
     training = model.training
     model.eval()
     try:
@@ -223,12 +229,10 @@ def _warm_start(model: Model, batches: Iterable) -> int:
                 for x, labels in on_device]
         if not seen: return _nothing_seen(cfg)
         features, labels, bare = (torch.cat(parts) for parts in zip(*seen))
-        if model.guide: model.guide.start_at(bare, labels)
-        if at_axes:
-            for head in filter(None, (model.head, model.proxy_head)):
-                head.start_at_axes(features, labels if cfg.head_init == "whiten" else None)
+        if guide: guide.start_at(bare, labels)
+        for head in heads: head.start_at_axes(features, labels if cfg.head_init == "whiten" else None)
         features = features.to(model.proxies.bias.dtype)
-        if cfg.proxy_init != "random": model.proxies.start_at(model.head(features), labels, cfg.proxy_init == "nc")
+        if new_proxies: model.proxies.start_at(model.head(features), labels, cfg.proxy_init == "nc")
         return len(labels)
     finally:
         model.train(training)
