@@ -290,7 +290,7 @@ def with_other_tests(world):
     query = emoji.query.of_classes(range(4))
     order = list(range(len(query)))[::-1 if world.rank else 1]
     data = RetrievalData("mine", emoji.train.of_classes(range(8)), query.subset(order))
-    cfg = Config.load("emoji", batch_size=16, epochs=1)
+    cfg = Config.load("emoji", batch_size=16, epochs=1, workers=world.rank)      # which may differ
     try: agree(SimpleNamespace(world=world, cfg=cfg, data=data, backbone_is=""))
     except ConfigError as e: return str(e)
 

@@ -9,12 +9,12 @@ __all__ = ['hold', 'agree', 'fingerprint_of_frozen', 'words_on_beginning', 'warm
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
 from .config import ConfigError
 from .files import StorageError
+from .going_on import settings_of_result
 from .loaders import as_weights_ask, eval_loader
 from .locks import one_writer
 from .model import Model
@@ -39,7 +39,7 @@ def agree(
     "Raises `ConfigError` where the processes of a run were started with different things, or have to be one."
     t = trainer
     if t.world.size > 1 and t.cfg.guided_blocks: raise ConfigError(alone)
-    t.world.agree("settings", asdict(t.cfg))
+    t.world.agree("settings", settings_of_result(t.cfg))
     for name, images in (("training", t.data.train), ("test", t.data.query), ("gallery", t.data.gallery)):
         classes = json.dumps([images.classes, images.labels.tolist()] if images else None)
         t.world.agree(f"{name} images", f"{len(images or [])}, {sha256(classes.encode()).hexdigest()[:12]}")

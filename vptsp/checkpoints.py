@@ -70,7 +70,7 @@ def write_checkpoint(
     tensors, scalars = _state(model, optimizer)
     if wrong := _not_finite(tensors):
         message = (f"the numbers of {wrong} are not finite, so they were not saved and the checkpoint in "
-                   f"{printable(folder)!r} stays: lower lr or lr_proxy, or set mixed_precision = no.")
+                   f"{printable(folder)!r} stays: lower lr or lr_proxy.")
         raise FloatingPointError(message)
     file = Path(folder)/_last
     if Path(folder).parent.is_dir(): make_folder(folder)

@@ -38,7 +38,7 @@ from .process import Precision, heeding, keep_memory, launched, on_its_own  # no
 from .run_card import finish_card, note_on_skipped, skipped_in_all, write_card
 from .runs import Run, backbone_tensors, definitions, measure, measure_frozen, read_metrics  # noqa: F401
 from .sanity import words_on_figures
-from .steps import BadNumbers, named, training_step
+from .steps import BadNumbers, _calmer, named, training_step
 from .summary import finish, is_measured, is_over, judge, summary, take_best, why_over
 from .taking_up import SoFar, checkpoint, keep_history, resume, saved_now
 from .world import World, seed_all
@@ -328,8 +328,7 @@ def _refuse_diverged(self: Trainer) -> None:
     "The last loss says nothing of the step behind it, and a checkpoint of such a model would be its end."
     wrong = [name for name, t in self.model.tuned_state().items() if not t.isfinite().all()]
     if not wrong: return
-    message = (f"behind epoch {self.epoch + 1} the numbers of {wrong[0]} are not finite: lower lr or lr_proxy, "
-               "or set mixed_precision = no.")
+    message = f"behind epoch {self.epoch + 1} the numbers of {wrong[0]} are not finite: {_calmer(self.accelerator)}"
     raise FloatingPointError(message)
 
 @patch
