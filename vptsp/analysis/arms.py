@@ -82,8 +82,12 @@ def _checked_name(name: str) -> None:
 
 def _grid(vary: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     "All combinations, as name -> value."
+    names = [name for joined in vary for name in joined.split("+")]
+    for name in names: _checked_name(name)
+    if twice := [name for name in names if names.count(name) > 1]:
+        message = f"{twice[0]} varies twice: give all its values once."
+        raise ConfigError(message)
     for joined, values in vary.items():
-        for name in joined.split("+"): _checked_name(name)
         if isinstance(values, str) or not values:
             message = f"{joined}: there are no values to vary it over."
             raise ConfigError(message)
@@ -139,4 +143,9 @@ def arms_of(
         for varied in _grid(vary or {}):
             arm = _arm(cfg, regime or Regime(), label, own, varied)
             found.setdefault(arm.name, arm)
+    read = {name for arm in found.values() for name in arm.varied}
+    for joined in vary or {}:
+        if read.isdisjoint(joined.split("+")):
+            message = f"{joined} makes no difference to any of these arms: {', '.join(map(printable, named))}."
+            raise ConfigError(message)
     return list(found.values())
