@@ -248,8 +248,8 @@ def test_an_arm_that_starts_and_does_not_train(tmp_path):
     arms = {"whitened": {"method": "linear", "epochs": 0, "head_init": "whiten"}, "linear": {"epochs": 1}}
     c = made(tmp_path/"c", CFG, methods=arms, vary={"train_classes": [8, 12], "lr": [.1, .2]}, seeds=1)
     assert [row["arm"] for row in c.rows][2:4] == ["whitened train_classes=8", "whitened train_classes=12"]
-    assert len(c.rows) == 8 and [row["steps"] for row in c.rows[2:4]] == [0, 0] and c.rows[2]["MAP@R"] != c.rows[3]["MAP@R"]
-    assert not c.failed and ("whitened train_classes=8", 0) in c.results.classes
+    assert [row["steps"] for row in c.rows[2:4]] == [0, 0] and c.rows[2]["MAP@R"] != c.rows[3]["MAP@R"]
+    assert len(c.rows) == 8 and not c.failed and ("whitened train_classes=8", 0) in c.results.classes
 
 def test_what_every_run_would_meet_ends_the_comparison(tmp_path):
     with pytest.raises(DataError, match="batch"): made(tmp_path/"c", CFG.replace(batch_size=64), methods=["vpt"])
