@@ -115,7 +115,7 @@ def _columns(summaries: Sequence[Summary], figures: Sequence[str], cost: bool, b
     for figure in figures:
         columns[f"{figure}, %"] = _figure(figure)
         if not compared: continue
-        columns[f"{figure}: difference (over seeds)"] = _difference(figure)
+        columns[f"{figure}: difference" + " (over seeds)"*(not brief)] = _difference(figure)
         if not brief: columns[f"{figure}: over classes"] = _classes(figure)
         columns[f"{figure}: verdict"] = _verdict(figure)
     if not cost: return columns

@@ -46,7 +46,7 @@ def measured_words(
     backbone = printable(c.cfg.backbone)
     return [f"Measured before, not now: {printable(c.cfg.dataset)} on {backbone}, {what}.",
             f"Differences are in points from {printable(c.title(c.baseline or ''))}, paired by seed, with their 95% "
-            "interval; a verdict also asks the interval over test classes.",
+            "interval over seeds; a verdict also asks the one over test classes.",
             f"To repeat it: vptsp fetch {backbone}, then the command in data/experiments/README.md; "
             "nbs/tutorials/worth.ipynb tells of it."]
 
