@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from vptsp.analysis.compare import Comparison
 from vptsp.benchmarks import load_emoji
 from vptsp.cli import main
 from vptsp.config import Config
@@ -237,6 +238,8 @@ def test_demo_leaves_its_results(tmp_path, monkeypatch):
     assert trainable[:2] == [0, 0] and trainable[1:] == sorted(set(trainable))
     assert rows[1]["R@1"] > rows[0]["R@1"] + .15                       # the backbone knows more than pixels do
     assert (demo/"report.html").stat().st_size < 15e6 and (demo/"model"/"model.safetensors").is_file()
+    own, _, before = text.partition("Measured before, not now")        # the second table comes last
+    assert "report.html written" in own and "VPTSP-G" in before and before.endswith(("shown", "open", "refuted"))
 
 def test_demo_of_a_backbone_that_cannot_be_fetched(tmp_path):
     nowhere = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path/"hub")}
@@ -253,6 +256,10 @@ emoji, model = load_emoji(), build_model(Config.load("emoji").as_method("vpt"), 
 AttentionViewer(model, emoji.query.open(0)).save(sys.argv[2])
 print(len(emoji.train))
 """
+MEASURED = """
+from vptsp.widgets.measured import measured_before
+print(*measured_before().lines(), sep="\\n")
+"""
 
 def test_an_installed_package_brings_data_backbone_presets_and_pages(tmp_path):
     site, page = tmp_path/"site", tmp_path/"attention.html"
@@ -263,6 +270,13 @@ def test_an_installed_package_brings_data_backbone_presets_and_pages(tmp_path):
     out = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert out.returncode == 0 and int(out.stdout) == 3098, out.stderr
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    bundle, known = site/"vptsp"/"bundle"/"experiments", Comparison.load(ROOT/"data"/"experiments"/"trial")
+    there = {str(p.relative_to(bundle)) for p in bundle.rglob("*") if p.is_file()} - {"README.md"}
+    shared = {f"trial/{name}" for name in ("compare.json", "runs.jsonl", "classes.json", "frozen.json")}
+    assert there == shared | {f"trial/runs/{arm}/{seed}/classes.json" for arm, seed in known.results.classes}
+    words = [sys.executable, "-c", MEASURED]
+    out = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert out.stdout.splitlines() == known.lines(), out.stderr
 
 
 def test_python_m_is_the_command():

@@ -1,13 +1,20 @@
-"The report of a comparison: what it says, what it holds, and data with a gallery of its own."
+"The report of a comparison: what it says, what it holds, data with a gallery of its own, what was measured before."
+import html
+import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
-from vptsp.analysis.compare import compare, retrieval_cases
+from vptsp.analysis.compare import Comparison, compare, retrieval_cases
 from vptsp.benchmarks import load_emoji
 from vptsp.config import Config
 from vptsp.data import RetrievalData
-from vptsp.widgets import report
+from vptsp.files import DamagedFile, write_json
+from vptsp.widgets import measured, report
+
+TRIAL = Path(__file__).parents[1]/"data"/"experiments"/"trial"
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +62,72 @@ def test_names_that_moved():
     from vptsp.widgets.gallery import show_retrievals
     assert report.show_retrievals is show_retrievals
     with pytest.raises(AttributeError): report.nothing_of_this_name  # noqa: B018
+
+
+# -- what was measured before -------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def small():
+    "VPTSP-G on a dozen emoji, as the demo's own comparison."
+    data = load_emoji()
+    few = RetrievalData("emoji", data.train.of_classes(range(12)), data.query.of_classes(range(12)))
+    cfg = Config.load("emoji", batch_size=16, epochs=1, num_prompts=2, num_class_prompts=1)
+    return compare(cfg, few, methods=("vptsp-g",), say=lambda line: None)
+
+@pytest.fixture
+def shown(small, tmp_path, monkeypatch):
+    "A function of a bundle: what the demo says, its page and its report.json."
+    monkeypatch.setattr(report, "compare", lambda *_, **__: small)
+    monkeypatch.setattr(report, "_map", lambda *_: "")
+    def demo(bundle):
+        monkeypatch.setattr(measured, "bundled_folder", lambda: bundle)
+        said, out = [], tmp_path/"demo"
+        report.demo(out, say=said.append)
+        return "\n".join(said), (out/"report.html").read_text("utf-8"), json.loads((out/"report.json").read_text())
+    return demo
+
+@pytest.fixture
+def bundle(tmp_path):
+    "A copy of the folder, which may be damaged."
+    shutil.copytree(TRIAL, tmp_path/"bundle"/"experiments"/"trial")
+    return tmp_path/"bundle"
+
+def test_the_second_table_is_what_the_folder_holds(shown, bundle, small):
+    text, page, about = shown(bundle)
+    before = Comparison.load(TRIAL)
+    own, _, second = text.partition("Measured before, not now: ")
+    assert own.rstrip().endswith("s in all") and "150 training classes, 532 classes unseen in training, 84 px" in second
+    assert "vptsp fetch dinov2s" in second and "data/experiments/README.md" in second
+    section = page.partition("<h2>Measured before")[2].partition("<h2>Training")[0]
+    assert "data:image/png" in section and "VPTSP-G" in section
+    for s in before.summaries():
+        for figure in ("R@1", "MAP@R"):
+            cells, d = [f"{100*s.mean[figure]:.1f} ± {100*s.deviation[figure]:.1f}"], s.difference[figure]
+            if d: cells += [f"{100*d.mean:+.2f} ({100*d.over_seeds[0]:+.1f} to {100*d.over_seeds[1]:+.1f})", d.verdict]
+            assert re.search(r"\s+".join(map(re.escape, cells)), second), (s.arm, figure)
+            assert "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) in section
+    assert about == small.report()                                   # report.json is of what was measured now
+
+def test_without_the_folder_the_demo_goes_on(shown, tmp_path):
+    text, page, _ = shown(tmp_path)
+    assert text.endswith("s in all") and "measured before" not in (text + page).lower()
+
+def cut(folder): (folder/"runs.jsonl").write_bytes((folder/"runs.jsonl").read_bytes()[:-30])
+def no_runs(folder): (folder/"runs.jsonl").unlink()
+def no_names(folder): (folder/"classes.json").unlink()
+def no_settings(folder): write_json(folder/"compare.json", {"arms": {}})
+def no_figures(folder): write_json(folder/"frozen.json", {"a": {}})
+
+@pytest.mark.parametrize("damage, named", [(cut, "runs.jsonl"), (no_runs, "runs.jsonl"), (no_names, "frozen.json"),
+                                           (no_settings, "runs.jsonl"), (no_figures, "trial")])
+def test_a_damaged_folder_is_a_sentence(bundle, damage, named):
+    folder = bundle/"experiments"/"trial"
+    damage(folder)
+    with pytest.raises(DamagedFile, match=rf"{named}' is damaged"): measured.measured_before(folder)
+
+def test_with_a_damaged_folder_the_demo_goes_on(shown, bundle):
+    cut(bundle/"experiments"/"trial")
+    text, page, _ = shown(bundle)
+    assert text.count("measured before") == 1 and "runs.jsonl' is damaged" in text
+    assert "measured before" not in page.lower()
+    assert text.endswith("s in all")

@@ -102,9 +102,12 @@ def _cost(name: str, form: str, factor: float = 1.) -> Callable[[Summary], str]:
 
 def _count(s: Summary) -> str: return f"{s.seeds}" + (f", {s.failed} failed" if s.failed else "")
 
-def _columns(summaries: Sequence[Summary], figures: Sequence[str], cost: bool) -> dict[str, Callable[[Summary], str]]:
+_Columns = dict[str, Callable[[Summary], str]]
+
+def _columns(summaries: Sequence[Summary], figures: Sequence[str], cost: bool, brief: bool) -> _Columns:
     "Heading -> cell."
-    columns: dict[str, Callable[[Summary], str]] = {"arm": lambda s: printable(s.title), "seeds": _count}
+    columns: _Columns = {"arm": lambda s: printable(s.title)}
+    if not brief or len(set(map(_count, summaries))) > 1: columns["seeds"] = _count
     compared = any(d is not None for s in summaries for d in s.difference.values())
     titles = {s.arm: s.title for s in summaries}
     if compared and len({s.over for s in summaries if s.over}) > 1:
@@ -112,8 +115,9 @@ def _columns(summaries: Sequence[Summary], figures: Sequence[str], cost: bool) -
     for figure in figures:
         columns[f"{figure}, %"] = _figure(figure)
         if not compared: continue
-        columns |= {f"{figure}: difference (over seeds)": _difference(figure),
-                    f"{figure}: over classes": _classes(figure), f"{figure}: verdict": _verdict(figure)}
+        columns[f"{figure}: difference" + " (over seeds)"*(not brief)] = _difference(figure)
+        if not brief: columns[f"{figure}: over classes"] = _classes(figure)
+        columns[f"{figure}: verdict"] = _verdict(figure)
     if not cost: return columns
     return columns | {"trained parameters": _cost("trainable", ",.0f"),
                       "ms a step": _cost("seconds a step", ".0f", 1e3),
@@ -123,9 +127,10 @@ def table_cells(
     summaries: Sequence[Summary],
     figures: Sequence[str] = ("R@1", "MAP@R"),
     cost: bool = True,   # parameters, time and memory too
+    brief: bool = False, # without intervals over classes, and without seeds where all arms have as many
 ) -> list[list[str]]:    # headings, then a row an arm; columns that say nothing are left out
     "The cells of the table."
-    columns = _columns(summaries, figures, cost)
+    columns = _columns(summaries, figures, cost, brief)
     rows = [[cell(s) for cell in columns.values()] for s in summaries]
     shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     return [[line[i] for i in shown] for line in (list(columns), *rows)]
@@ -133,9 +138,11 @@ def table_cells(
 def table_text(
     summaries: Sequence[Summary],
     figures: Sequence[str] = ("R@1", "MAP@R"),
+    brief: bool = False,      # as for `table_cells`, and without costs
 ) -> list[str]:               # lines
     "The table for a terminal: a block a figure, then the costs, so that a line stays narrow."
-    blocks = [*(table_cells(summaries, [figure], cost=False) for figure in figures), table_cells(summaries, [])]
+    blocks = [table_cells(summaries, [figure], cost=False, brief=brief) for figure in figures]
+    if not brief: blocks.append(table_cells(summaries, []))
     return [line for i, cells in enumerate(blocks) for line in ([""]*(i > 0) + _aligned(cells))]
 
 def _aligned(cells: list[list[str]]) -> list[str]:

@@ -17,9 +17,9 @@ from fastcore.basics import patch
 from ..analysis.compare import Comparison, caption_of
 from ..analysis.summaries import Summary, table_cells, table_html
 from ..files import write_text
-from ..pictures import PALETTE, RIGHT, WRONG, data_uri
-from ..registry import ConfigError
+from ..pictures import PALETTE, RIGHT, WRONG
 from .base import as_text, style
+from .measured import forest_html
 
 # %% ../../nbs/35a_widgets.comparison.ipynb #dcb9982e
 _marks = ("circle", "square", "diamond", "cross", "triangle-up", "star")
@@ -110,10 +110,8 @@ def _tables(summaries: Sequence[Summary]) -> str:
     return "".join(f"<h2>{name}</h2>{table_html(cells)}" for name, cells in blocks.items())
 
 def _differences(comparison: Comparison) -> str:
-    try: picture = data_uri(comparison.forest(), "PNG")
-    except ConfigError: return ""                   # nothing was trained, or nothing to compare with
-    return (f"<h2>Differences</h2><img src='{picture}' style='max-width:100%' "
-            "alt='The differences of the tables with their intervals'>")
+    picture = forest_html(comparison)
+    return f"<h2>Differences</h2>{picture}" if picture else ""
 
 def _failures(comparison: Comparison) -> str:
     if not comparison.failed: return ""

@@ -33,6 +33,7 @@ from ..pictures import PALETTE, RIGHT, WRONG, data_uri
 from ..runs import Run
 from .base import as_text, page, script, sprite, style
 from .explorer import payload
+from .measured import measured_before, measured_lines, measured_section
 
 # %% ../../nbs/35_widgets.report.ipynb #11565e1a
 def _table_row(comparison: Comparison, row: dict, top: float) -> str:
@@ -186,10 +187,11 @@ def _conditions(comparison: Comparison) -> str:
     return f'<p class="note">{as_text(words)}</p>'
 
 def report_page(
-    comparison: Comparison,  # with at least one trained run
-    best: str = "vptsp-g",   # the run that map and retrievals show; the last one if it is not there
-) -> str:                    # one HTML file
-    "The page: table, curves, map, retrievals. Needs no network."
+    comparison: Comparison,            # with at least one trained run
+    best: str = "vptsp-g",             # the run that map and retrievals show; the last one if it is not there
+    before: Comparison | None = None,  # one that was measured before, for a section of its own
+) -> str:                              # one HTML file
+    "The page: table, what was measured before, curves, map, retrievals. Needs no network."
     c, runs = comparison, comparison.runs
     if best not in runs: best = list(runs)[-1]
     title, name = c.title(best), as_text(c.data.name)
@@ -207,6 +209,7 @@ def report_page(
 {_summary(c, best)}
 {_table(c)}
 {_conditions(c)}
+{measured_section(before) if before else ""}
 <h2>Training</h2>{_curves(c)}
 <h2>Map of the test images</h2><p class="note">{map_note}</p>{_map(runs[best], title)}
 <h2>What changed</h2><p class="note">{case_note}</p>{_cases(runs["frozen"], runs[best], title)}
@@ -228,6 +231,12 @@ def _new_folder(out: Path) -> bool:
     out.mkdir(parents=True, exist_ok=True)
     return new
 
+def _before(say: Callable[[str], object]) -> Comparison | None:
+    "What was measured before; a sentence where it is damaged."
+    try: return measured_before()
+    except (DataError, OSError) as e: say(f"what was measured before is left out: {e}")
+    return None
+
 def demo(
     out: str | Path = "demo",             # folder for report.json, report.html and the trained model
     backbone: str | None = None,          # a timm name in place of the bundled backbone
@@ -235,7 +244,8 @@ def demo(
     say: Callable[[str], object] = print, # called with a line a step
     **changes: Any,                       # settings to replace
 ) -> Comparison:
-    "Pixels, frozen, linear, VPT, VPTSP-M and VPTSP-G side by side on the bundled emoji."
+    """Pixels, frozen, linear, VPT, VPTSP-M and VPTSP-G side by side on the bundled emoji; then what was measured before
+    on real weights, if the package has it."""
     start, cfg = time.perf_counter(), Config.load("emoji")
     if backbone: cfg = _on_backbone(cfg, backbone)
     cfg, data, out = cfg.replace(**changes), load_emoji(), Path(out)
@@ -249,8 +259,10 @@ def demo(
         raise
     c.runs["vptsp-g"].model.save(out/"model", metrics=c.rows[-1])
     write_text(out/"report.json", json.dumps(c.report(), indent=1))
-    write_text(out/"report.html", report_page(c))
+    before = _before(say)
+    write_text(out/"report.html", report_page(c, before=before))
     say(f"{out/'report.json'} and {out/'report.html'} written; {time.perf_counter() - start:.0f} s in all")
+    if before: say("\n".join(["", *measured_lines(before)]))
     return c
 
 # %% ../../nbs/35_widgets.report.ipynb #7a20fd05
