@@ -176,11 +176,16 @@ def _summaries(c: Comparison, baseline: str | None) -> list[Summary]:
         c.summarized = key, summarized(c.rows, titles, over, c.results.classes)
     return c.summarized[1]
 
+def _over(title: str, other: str) -> str:
+    "What is compared, with what both have varied said once."
+    (name, _, varied), (base, _, same) = title.partition(", "), other.partition(", ")
+    return f"{name} over {base}, {varied}" if varied and varied == same else f"{title} over {other}"
+
 def _forest(c: Comparison, baseline: str | None, arms: Collection[str] | None) -> Image:
     known = {s.arm: s for s in c.summaries(baseline)}
     if arms is None: arms = [name for name, s in known.items() if s.cost["trainable"]]
     drawn = [known[_arm_named(name, known)] for name in arms]
-    return forest({f"{s.title} over {c.title(s.over)}": [d for d in s.difference.values() if d is not None]
+    return forest({_over(s.title, c.title(s.over)): [d for d in s.difference.values() if d is not None]
                    for s in drawn if s.over})
 
 def _line(c: Comparison, row: dict) -> str:
