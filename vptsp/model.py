@@ -201,11 +201,6 @@ def fingerprint_0_1(
     return _fingerprint(model, old_fingerprint_of)
 
 # %% ../nbs/12_model.ipynb #730c0b9c
-def _nothing_seen(cfg: Config) -> int:
-    if cfg.head_init not in ("pca", "whiten"): return 0
-    message = f"head_init = {cfg.head_init} starts the head from training images, and there are none."
-    raise DataError(message)
-
 def _class_token(model: Model, images: torch.Tensor) -> torch.Tensor:
     "Of the bare backbone, where it is asked for."
     return images.new_empty(0) if model.guide is None else model.guide.class_token(model.backbone, images)
@@ -227,7 +222,10 @@ def _warm_start(model: Model, batches: Iterable, kept: Collection[str]) -> int:
         on_device = ((as_precise(images.to(model.device), model.backbone), labels) for images, labels in batches)
         seen = [(full_precision(model.backbone(x, shared)), labels.to(model.device), _class_token(model, x))
                 for x, labels in on_device]
-        if not seen: return _nothing_seen(cfg)
+        if not seen and heads:
+            message = f"head_init = {cfg.head_init} starts the head from training images, and there are none."
+            raise DataError(message)
+        if not seen: return 0
         features, labels, bare = (torch.cat(parts) for parts in zip(*seen))
         if guide: guide.start_at(bare, labels)
         for head in heads: head.start_at_axes(features, labels if cfg.head_init == "whiten" else None)
