@@ -20,6 +20,8 @@ def _off(s: Settings) -> Iterator[tuple[bool, str, str]]:
     yield s.adapter == "none", "adapter = none", _of_adapter
     yield s.lora_rank == 0, "lora_rank = 0", "lora_alpha"
     yield s.num_prompts == 0, "num_prompts = 0", "prompt_depth prompt_block_step"
+    has_class_prompts = s.semantic_proxies == "class_prompts" and s.semantic_blocks != 0
+    yield s.num_prompts == 0 and not has_class_prompts, "num_prompts = 0", "prompt_init"
     yield s.guided_blocks == 0, "guided_blocks = 0", "guide_patches guide_class guide_form"
     yield s.semantic_proxies == "none", "semantic_proxies = none", f"{_of_proxies} {_of_class_prompts}"
     yield s.semantic_proxies != "class_prompts", f"semantic_proxies = {s.semantic_proxies}", _of_class_prompts

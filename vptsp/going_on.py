@@ -19,6 +19,7 @@ from torch import nn
 
 from .config import Config, ConfigError, embedding_settings
 from .data import RetrievalData
+from .effects import without_effect
 from .files import DataError, printable
 from .model import Model
 from .optimizer import epoch_factor
@@ -233,8 +234,11 @@ def check_training_classes(
     if len(data.train): return
     why = "so there is nothing to train on"
     if cfg.epochs == 0 and not cfg.holdout:
-        if start is not None or cfg.head_init not in ("pca", "whiten"): return
-        why = f"from which head_init = {cfg.head_init} would start the head"
+        if start is not None: return
+        if cfg.head_init in ("pca", "whiten"): why = f"from which head_init = {cfg.head_init} would start the head"
+        elif cfg.prompt_init == "tokens" and "prompt_init" not in without_effect(cfg, ["prompt_init"]):
+            why = "from which prompt_init = tokens would start prompts"
+        else: return
     message = (f"{data.name}: there are no training classes, {why}: such data is for measuring a trained model, "
                "measure(model, data).")
     raise DataError(message)

@@ -28,7 +28,7 @@ from .limits import about_model, check_model, named_in
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .passes import Output, TwoPasses, branch_of
 from .pretrained import check_image_size, check_numbers, first_blocks, load_vit
-from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts, taper
+from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts, TokenSample, start_at_tokens, taper
 from .proxies import SemanticProxies, full_precision
 from vptsp.tensors import (
     as_precise,
@@ -205,25 +205,43 @@ def _class_token(model: Model, images: torch.Tensor) -> torch.Tensor:
     "Of the bare backbone, where it is asked for."
     return images.new_empty(0) if model.guide is None else model.guide.class_token(model.backbone, images)
 
+def _start_prompts(model: Model, batches: Iterable, new: Collection[str]) -> None:
+    "Shared prompts at patch tokens of any image, class prompts at those of their class, of the bare backbone."
+    backbone, seed = model.backbone, model.cfg.seed
+    numbers = {"prompts.": model.cfg.num_prompts, "class_prompts.": model.cfg.num_class_prompts}
+    samples = {part: TokenSample(numbers[part], seed + i) for i, part in enumerate(new)}
+    for images, labels in batches:
+        x, patches = backbone.tokens(as_precise(images.to(model.device), backbone)), []
+        for l in range(backbone.depth):
+            patches.append(x[:, backbone.vit.num_prefix_tokens:])
+            x = backbone.through(x, adapted=False, first=l, stop=l + 1)
+        for part, sample in samples.items():
+            sample.offer(patches, labels.tolist() if part == "class_prompts." else [0]*len(labels))
+    for part, sample in samples.items(): start_at_tokens(getattr(model, part[:-1]).tables(), sample)
+
 @torch.no_grad()
 def _warm_start(model: Model, batches: Iterable, kept: Collection[str]) -> int:
     cfg = model.cfg
     def is_new(part): return not any(name.startswith(part) for name in kept)
+    prompts = {"prompts.": model.prompts, "class_prompts.": model.class_prompts} if cfg.prompt_init == "tokens" else {}
+    new_prompts = [part for part, its in prompts.items() if its is not None and is_new(part)]
     at_axes = cfg.head_init in ("pca", "whiten")
     parts = {"head.": model.head, "proxy_head.": model.proxy_head}
     heads = [head for part, head in parts.items() if at_axes and head is not None and is_new(part)]
     guide = model.guide if is_new("guide.") else None
     new_proxies = cfg.proxy_init != "random" and is_new("proxies.bias")
-    if not heads and not new_proxies and guide is None: return 0
+    if not new_prompts and not heads and not new_proxies and guide is None: return 0
     training = model.training
     model.eval()
     try:
+        if new_prompts: _start_prompts(model, batches, new_prompts)
         shared = model._shared_prompts()
         on_device = ((as_precise(images.to(model.device), model.backbone), labels) for images, labels in batches)
         seen = [(full_precision(model.backbone(x, shared)), labels.to(model.device), _class_token(model, x))
                 for x, labels in on_device]
-        if not seen and heads:
-            message = f"head_init = {cfg.head_init} starts the head from training images, and there are none."
+        if not seen and (new_prompts or heads):
+            what = f"head_init = {cfg.head_init} starts the head" if heads else "prompt_init = tokens starts prompts"
+            message = f"{what} from training images, and there are none."
             raise DataError(message)
         if not seen: return 0
         features, labels, bare = (torch.cat(parts) for parts in zip(*seen))

@@ -107,6 +107,8 @@ class _Prompts(_Embedding):
     num_class_prompts: int = _setting(3, "p', prompts a class and block", low=0)
     class_prompt_depth: int = _setting(12, "the first blocks that have class prompts", low=0)
     class_prompt_block_step: int = _setting(0, "block l uses max(p' - l * step, 0) of them", low=0)
+    prompt_init: str = _setting("random", "start of all prompts: random (published), or patch tokens of training "
+                                "images, those of a class for its own", ("random", "tokens"))
     bank: bool = _setting(False, "class prompts and their optimizer state stay in host memory, "
                           "only the batch's rows move (many classes)")
     guided_blocks: int = _setting(0, "the last blocks whose shared prompts are proxies of groups of classes (DA-VPT); "
