@@ -89,6 +89,7 @@ def principal_axes(
         within = x - (total/count[:, None])[inverse]
         variance, axes = torch.linalg.eigh(within.T @ within/len(x))
         mean_variance = variance.mean()
-        shrink = ((variance.clamp(min=0) + evenness*mean_variance)/mean_variance).rsqrt()
-        even = axes @ shrink.diag() @ axes.T
+        if mean_variance > 1e-9*x.square().mean():          # else no class has two images that differ
+            shrink = ((variance.clamp(min=0) + evenness*mean_variance)/mean_variance).rsqrt()
+            even = axes @ shrink.diag() @ axes.T
     return torch.linalg.eigh(even @ x.T @ x @ even).eigenvectors.flip(1).T[:number] @ even
