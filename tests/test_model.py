@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from vptsp.backbone import Backbone, BackboneError
 from vptsp.config import Config, ConfigError
-from vptsp.heads import Head
+from vptsp.heads import Head, principal_axes
 from vptsp.losses import build_loss
 from vptsp.model import Model, build_model, current_names, fingerprint_0_1
 from vptsp.pretrained import bundled_vit, load_vit, load_weights
@@ -260,3 +260,15 @@ def test_warm_starts_in_other_precisions(images, dtype):
     model = tiny(head_init="pca", proxy_init="class_mean").to(dtype)
     assert model.warm_start([(images, torch.arange(len(images)) % model.num_classes)]) == len(images)
     assert model.proxies.bias.isfinite().all() and model.embed(images).isfinite().all()
+
+
+def test_the_evenness_of_the_whitening_arrives(images):
+    labels = torch.arange(len(images)) % 3
+    for changes, expected in (({}, .3), ({"head_evenness": .01}, .01), ({"head_evenness": 10}, 10)):
+        model = tiny(head_init="whiten", **changes)
+        x = model.eval().backbone(images, model.prompts())[:, 0].detach()
+        model.warm_start([(images, labels)])
+        x = model.head.norms[0](x).detach()
+        axes = principal_axes(x - x.mean(0), 32, labels, expected)
+        assert torch.allclose(model.head.linears[0].weight, axes, atol=1e-4)
+    with pytest.raises(ConfigError, match="head_evenness"): Config(head_evenness=0)

@@ -33,6 +33,7 @@ def _off(s: Settings) -> Iterator[tuple[bool, str, str]]:
     yield gated, f"accumulator = {s.accumulator} with accumulator_init = {s.accumulator_init}", "mix_keep"
     yield s.optimizer != "sgd", f"optimizer = {s.optimizer}", "momentum"
     yield not s.head, "head = false", "embed_dim"
+    yield s.head_init != "whiten", f"head_init = {s.head_init}", "head_evenness"
     margins = "neg_alpha pos_delta neg_delta"
     yield s.loss in ("proxy_nca_paper", "norm_softmax"), f"loss = {s.loss}", margins
     yield s.loss not in losses, f"loss = {s.loss}", f"pos_alpha {margins}"

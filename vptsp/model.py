@@ -246,7 +246,8 @@ def _warm_start(model: Model, batches: Iterable, kept: Collection[str]) -> int:
         if not seen: return 0
         features, labels, bare = (torch.cat(parts) for parts in zip(*seen))
         if guide: guide.start_at(bare, labels)
-        for head in heads: head.start_at_axes(features, labels if cfg.head_init == "whiten" else None)
+        same = labels if cfg.head_init == "whiten" else None
+        for head in heads: head.start_at_axes(features, same, cfg.head_evenness)
         features = features.to(model.proxies.bias.dtype)
         if new_proxies: model.proxies.start_at(model.head(features), labels, cfg.proxy_init == "nc")
         return len(labels)

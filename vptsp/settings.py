@@ -89,6 +89,8 @@ class _Embedding(_Images):
     head_init: str = _setting("xavier", "start of the head: random (published), the identity (e = d), the principal "
                               "axes of the training features, or these with the spread within classes made even",
                               ("xavier", "identity", "pca", "whiten"))
+    head_evenness: float = _setting(.3, "epsilon of whiten, in mean variances within classes: the larger, the less "
+                                    "is made even, and the nearer to pca", low=.001, high=10)
     embed_dim: int = _setting(384, "e, length of an embedding; without a head it is the backbone's width", low=1)
     feature_dropout: float = _setting(0., "dropout on the finished embedding, and inside adapters", low=0, high=.99)
 
