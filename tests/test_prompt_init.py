@@ -10,7 +10,7 @@ from vptsp.data import RetrievalData
 from vptsp.effects import without_effect
 from vptsp.files import DataError
 from vptsp.model import Model, build_model
-from vptsp.prompts import TokenSample
+from vptsp.prompts import TokenStart
 from vptsp.training import Trainer
 
 SMALL = dict(img_size=32, patch_size=8, embed_dim=24, depth=3, num_heads=3, num_classes=0)
@@ -96,11 +96,11 @@ def test_heads_and_proxies_start_from_what_the_new_prompts_make():
 def test_every_token_has_the_same_chance():
     counts = torch.zeros(3, 4)
     for seed in range(3000):
-        sample = TokenSample(2, seed)
-        for i in range(3): sample.offer([torch.full((1, 4, 1), 4.*i) + torch.arange(4.)[:, None]], [7])
-        ((group, tokens),) = sample
-        assert group == 7 and tokens.shape == (1, 2, 1)
-        for token in tokens.flatten().long(): counts[token//4, token % 4] += 1
+        table = torch.full((8, 2, 1), -1.)
+        start = TokenStart({"0": table}, seed)
+        for i in range(3): start.offer([torch.full((1, 4, 1), 4.*i) + torch.arange(4.)[:, None]], [7])
+        assert (table[:7] == -1).all()
+        for token in table[7].flatten().long(): counts[token//4, token % 4] += 1
     chance = counts/6000
     assert (chance - 1/12).abs().max() < 4*(1/12/6000)**.5
 

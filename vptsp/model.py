@@ -28,7 +28,7 @@ from .limits import about_model, check_model, named_in
 from .loaders import as_weights_ask, eval_transform, train_transform
 from .passes import Output, TwoPasses, branch_of
 from .pretrained import check_image_size, check_numbers, first_blocks, load_vit
-from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts, TokenSample, start_at_tokens, taper
+from .prompts import ClassPromptBank, ClassPrompts, SharedPrompts, TokenStart, taper
 from .proxies import SemanticProxies, full_precision
 from vptsp.tensors import (
     as_precise,
@@ -207,17 +207,15 @@ def _class_token(model: Model, images: torch.Tensor) -> torch.Tensor:
 
 def _start_prompts(model: Model, batches: Iterable, new: Collection[str]) -> None:
     "Shared prompts at patch tokens of any image, class prompts at those of their class, of the bare backbone."
-    backbone, seed = model.backbone, model.cfg.seed
-    numbers = {"prompts.": model.cfg.num_prompts, "class_prompts.": model.cfg.num_class_prompts}
-    samples = {part: TokenSample(numbers[part], seed + i) for i, part in enumerate(new)}
+    backbone, patches = model.backbone, slice(model.backbone.vit.num_prefix_tokens, None)
+    starts = {part: TokenStart(getattr(model, part[:-1]).tables(), model.cfg.seed + i) for i, part in enumerate(new)}
     for images, labels in batches:
-        x, patches = backbone.tokens(as_precise(images.to(model.device), backbone)), []
+        x, tokens = backbone.tokens(as_precise(images.to(model.device), backbone)), []
         for l in range(backbone.depth):
-            patches.append(x[:, backbone.vit.num_prefix_tokens:])
+            tokens.append(x[:, patches])
             x = backbone.through(x, adapted=False, first=l, stop=l + 1)
-        for part, sample in samples.items():
-            sample.offer(patches, labels.tolist() if part == "class_prompts." else [0]*len(labels))
-    for part, sample in samples.items(): start_at_tokens(getattr(model, part[:-1]).tables(), sample)
+        for part, start in starts.items():
+            start.offer(tokens, labels.tolist() if part == "class_prompts." else [0]*len(labels))
 
 @torch.no_grad()
 def _warm_start(model: Model, batches: Iterable, kept: Collection[str]) -> int:
