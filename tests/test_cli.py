@@ -273,7 +273,8 @@ def test_an_installed_package_brings_data_backbone_presets_and_pages(tmp_path):
     bundle, known = site/"vptsp"/"bundle"/"experiments", Comparison.load(ROOT/"data"/"experiments"/"trial")
     there = {str(p.relative_to(bundle)) for p in bundle.rglob("*") if p.is_file()} - {"README.md"}
     shared = {f"trial/{name}" for name in ("compare.json", "runs.jsonl", "classes.json", "frozen.json")}
-    assert there == shared | {f"trial/runs/{arm}/{seed}/classes.json" for arm, seed in known.results.classes}
+    runs = {(arm.replace(" ", "_"), seed) for arm, seed in known.results.classes}
+    assert there == shared | {f"trial/runs/{folder}/{seed}/classes.json" for folder, seed in runs}
     words = [sys.executable, "-c", MEASURED]
     out = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert out.stdout.splitlines() == known.lines(), out.stderr
