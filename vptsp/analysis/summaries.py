@@ -110,14 +110,14 @@ def _columns(summaries: Sequence[Summary], figures: Sequence[str], cost: bool, b
     if not brief or len(set(map(_count, summaries))) > 1: columns["seeds"] = _count
     compared = any(d is not None for s in summaries for d in s.difference.values())
     titles = {s.arm: s.title for s in summaries}
-    if compared and len({s.over for s in summaries if s.over}) > 1:
+    if compared and not brief and len({s.over for s in summaries if s.over}) > 1:
         columns["compared with"] = lambda s: printable(titles.get(s.over, s.over)) if s.over else ""
     for figure in figures:
         columns[f"{figure}, %"] = _figure(figure)
         if not compared: continue
         columns[f"{figure}: difference" + " (over seeds)"*(not brief)] = _difference(figure)
         if not brief: columns[f"{figure}: over classes"] = _classes(figure)
-        columns[f"{figure}: verdict"] = _verdict(figure)
+        columns["verdict" if brief and len(figures) == 1 else f"{figure}: verdict"] = _verdict(figure)
     if not cost: return columns
     return columns | {"trained parameters": _cost("trainable", ",.0f"),
                       "ms a step": _cost("seconds a step", ".0f", 1e3),
@@ -127,7 +127,7 @@ def table_cells(
     summaries: Sequence[Summary],
     figures: Sequence[str] = ("R@1", "MAP@R"),
     cost: bool = True,   # parameters, time and memory too
-    brief: bool = False, # without intervals over classes, and without seeds where all arms have as many
+    brief: bool = False, # without intervals over classes, opponents, and seeds where all arms have as many
 ) -> list[list[str]]:    # headings, then a row an arm; columns that say nothing are left out
     "The cells of the table."
     columns = _columns(summaries, figures, cost, brief)

@@ -34,6 +34,14 @@ def measured_before(
     return c
 
 # %% ../../nbs/34a_widgets.measured.ipynb #6d7345f1
+def _opponents(c: Comparison) -> str:
+    "The baseline, and which arms are compared with another one."
+    others: dict[str, list[str]] = {}
+    for s in c.summaries():
+        if s.over and s.over != c.baseline: others.setdefault(s.over, []).append(printable(s.title))
+    more = "; ".join(f"of {' and '.join(arms)} from {printable(c.title(over))}" for over, arms in others.items())
+    return printable(c.title(c.baseline or "")) + (f" ({more})" if more else "")
+
 def measured_words(
     comparison: Comparison,  # that was loaded
 ) -> list[str]:              # a sentence each
@@ -45,7 +53,7 @@ def measured_words(
     what = ", ".join([*parts, f"{c.cfg.image_size} px", f"seeds: {len({row['seed'] for row in c.rows})}"])
     backbone = printable(c.cfg.backbone)
     return [f"Measured before, not now: {printable(c.cfg.dataset)} on {backbone}, {what}.",
-            f"Differences are in points from {printable(c.title(c.baseline or ''))}, paired by seed, with their 95% "
+            f"Differences are in points from {_opponents(c)}, paired by seed, with their 95% "
             "interval over seeds; a verdict also asks the one over test classes.",
             f"To repeat it: vptsp fetch {backbone}, then the command in data/experiments/README.md; "
             "nbs/tutorials/worth.ipynb tells of it."]
