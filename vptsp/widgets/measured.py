@@ -34,7 +34,7 @@ def measured_before(
     return c
 
 # %% ../../nbs/34a_widgets.measured.ipynb #6d7345f1
-def _opponents(c: Comparison) -> str:
+def _measured_from(c: Comparison) -> str:
     "The baseline, and which arms are compared with another one."
     others: dict[str, list[str]] = {}
     for s in c.summaries():
@@ -53,7 +53,7 @@ def measured_words(
     what = ", ".join([*parts, f"{c.cfg.image_size} px", f"seeds: {len({row['seed'] for row in c.rows})}"])
     backbone = printable(c.cfg.backbone)
     return [f"Measured before, not now: {printable(c.cfg.dataset)} on {backbone}, {what}.",
-            f"Differences are in points from {_opponents(c)}, paired by seed, with their 95% "
+            f"Differences are in points from {_measured_from(c)}, paired by seed, with their 95% "
             "interval over seeds; a verdict also asks the one over test classes.",
             f"To repeat it: vptsp fetch {backbone}, then the command in data/experiments/README.md; "
             "nbs/tutorials/worth.ipynb tells of it."]
