@@ -8,6 +8,7 @@ __all__ = ['forest']
 # %% ../../nbs/24g_analysis.forest.ipynb #046b6141
 import io
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -44,7 +45,7 @@ def _drawn(rows: Mapping[str, Sequence[Difference]], figures: list[str], title: 
             for d in row:
                 if d.figure == figure: _row(ax, -y, d)
         ax.set_title(figure, fontsize=10)
-        ax.set(yticks=[-y for y in range(len(rows))], yticklabels=[picture_name(name, 48) for name in rows])
+        ax.set(yticks=[-y for y in range(len(rows))], yticklabels=[fill(picture_name(name, 84), 44) for name in rows])
         ax.set_ylim(.6 - len(rows), .6)
         ax.tick_params(labelsize=9)
         ax.tick_params(axis="y", length=0)
