@@ -32,8 +32,10 @@ class Head(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        a_token = [linear(norm(features[:, t])) for t, (norm, linear) in enumerate(zip(self.norms, self.linears))]
-        return self.drop(F.normalize(full_precision(torch.stack(a_token).mean(0)), dim=1))
+        with torch.autocast(features.device.type, enabled=False):    # whatever the backbone computes in
+            x = features.to(self.linears[0].weight.dtype)
+            a_token = [linear(norm(x[:, t])) for t, (norm, linear) in enumerate(zip(self.norms, self.linears))]
+            return self.drop(F.normalize(full_precision(torch.stack(a_token).mean(0)), dim=1))
 
     @torch.no_grad()
     def start_as_identity(self) -> None:
@@ -53,16 +55,17 @@ class Head(nn.Module):
         labels: torch.Tensor | None = None,  # (n,), to shrink directions in which images of one class differ
         evenness: float = .3,                # see `principal_axes`
     ) -> None:
-        "The embedding starts as coordinates along the first e principal axes. Raises `ConfigError` if e > d."
+        """The embedding starts as coordinates along the first e principal axes, the features centred by the LayerNorm.
+        Raises `ConfigError` if e > d."""
         for t, (norm, linear) in enumerate(zip(self.norms, self.linears)):
             if linear.out_features > linear.in_features:
                 message = (f"this head_init finds at most {linear.in_features} axes, the backbone's width, "
                            f"but embed_dim = {linear.out_features}.")
                 raise ConfigError(message)
             x = full_precision(norm(features[:, t].to(norm.weight.dtype)))
-            axes = principal_axes(x - x.mean(0), linear.out_features, labels, evenness)
-            linear.weight.copy_(axes)
-            linear.bias.copy_(-axes @ x.mean(0))
+            norm.bias.sub_(x.mean(0))
+            linear.weight.copy_(principal_axes(x - x.mean(0), linear.out_features, labels, evenness))
+            linear.bias.zero_()
 
 # %% ../nbs/11a_heads.ipynb #a6fc87b2
 class NoHead(nn.Module):
