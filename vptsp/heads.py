@@ -55,16 +55,20 @@ class Head(nn.Module):
         labels: torch.Tensor | None = None,  # (n,), to shrink directions in which images of one class differ
         evenness: float = .3,                # see `principal_axes`
     ) -> None:
-        """The embedding starts as coordinates along the first e principal axes, the features centred by the LayerNorm.
-        Raises `ConfigError` if e > d."""
-        for t, (norm, linear) in enumerate(zip(self.norms, self.linears)):
-            if linear.out_features > linear.in_features:
-                message = (f"this head_init finds at most {linear.in_features} axes, the backbone's width, "
-                           f"but embed_dim = {linear.out_features}.")
-                raise ConfigError(message)
-            x = full_precision(norm(features[:, t].to(norm.weight.dtype)))
-            norm.bias.sub_(x.mean(0))
-            linear.weight.copy_(principal_axes(x - x.mean(0), linear.out_features, labels, evenness))
+        """The embedding starts as coordinates along the first e principal axes of the features, averaged over tokens
+        and centred by their LayerNorms. Raises `ConfigError` if e > d."""
+        width, number = self.linears[0].in_features, self.linears[0].out_features
+        if number > width:
+            message = f"this head_init finds at most {width} axes, the backbone's width, but embed_dim = {number}."
+            raise ConfigError(message)
+        x = 0
+        for t, norm in enumerate(self.norms):
+            of_token = full_precision(norm(features[:, t].to(norm.weight.dtype)))
+            norm.bias.sub_(of_token.mean(0))
+            x = x + (of_token - of_token.mean(0))/len(self.norms)
+        axes = principal_axes(x, number, labels, evenness)
+        for linear in self.linears:
+            linear.weight.copy_(axes)
             linear.bias.zero_()
 
 # %% ../nbs/11a_heads.ipynb #a6fc87b2
