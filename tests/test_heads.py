@@ -33,7 +33,7 @@ def test_the_layer_norm_centres_what_a_head_starts_from(features, labels):
     for t in range(2):
         assert head.norms[t](features[:, t]).mean(0).abs().max() < 1e-5 and not head.linears[t].bias.any()
     expected = F.normalize(expected, dim=1)
-    assert torch.allclose(head(features) @ head(features).T, expected @ expected.T, atol=1e-4)    # axes up to their sign
+    assert torch.allclose(head(features) @ head(features).T, expected @ expected.T, atol=1e-4)    # up to signs
     assert torch.allclose(centred_late(head)(features), head(features), atol=1e-5)
     first = head(features)
     head.start_at_axes(features, labels)                              # once more, from where it stands
