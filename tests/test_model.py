@@ -270,6 +270,6 @@ def test_the_evenness_of_the_whitening_arrives(images):
         model.warm_start([(images, labels)])
         x = model.head.norms[0](x).detach()
         x = x - x.mean(0)
-        axes, found = principal_axes(x, 32, labels, expected), model.head.linears[0].weight
-        assert torch.allclose((x @ found.T).abs(), (x @ axes.T).abs(), atol=1e-4)    # up to their sign
+        z, found = (x @ axes.T for axes in (principal_axes(x, 32, labels, expected), model.head.linears[0].weight))
+        assert torch.allclose(found @ found.T, z @ z.T, rtol=1e-3, atol=1e-3)    # axes up to signs, turns of equal ones
     with pytest.raises(ConfigError, match="head_evenness"): Config(head_evenness=0)
