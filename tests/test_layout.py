@@ -121,3 +121,8 @@ def test_the_contract_is_typed():
     words = ["-m", "pyright", "--pythonpath", sys.executable, "tests/contract.py"]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_first_page_links_to_what_is_there():
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT/"README.md").read_text("utf-8"))
+    assert len(links) > 50 and [link for link in links if not (ROOT/link).exists()] == []
