@@ -137,6 +137,7 @@ def test_terminated_from_outside(tmp_path):
     assert "the same command goes on" in err.splitlines()[-1]
     found = Comparison.load(out)
     assert [row["arm"] for row in found.rows][:2] == ["pixels", "frozen"]
+    assert "frozen backbone" in (out/"compare.html").read_text(encoding="utf-8")    # the page of what there is
     assert (out/"runs"/"linear"/"0"/"checkpoint").is_dir() or len(found.rows) > 2
 
 def test_more_methods_seeds_and_values(tmp_path):

@@ -104,7 +104,7 @@ def _compare(args: Namespace) -> int:
     check_folder(args.out, "comparison", ["compare.json"])
     begin(args, "widgets.comparison", "readers")
     from vptsp.analysis.arms import arms_of
-    from vptsp.analysis.compare import compare
+    from vptsp.analysis.compare import Comparison, compare
     from vptsp.analysis.regimes import Regime
     regime = Regime(**words)
     found = arms_of(cfg, arms, vary, regime)                     # a wrong name is told before images are read
@@ -112,9 +112,14 @@ def _compare(args: Namespace) -> int:
     data = read_data(cfg.dataset, args)
     args.interrupts.way_on = lambda: f"Finished runs are in {args.out}; the same command goes on."
     tell(*described(data), f"{len(found)} arms x {args.seeds} seeds; results go to {args.out}")
-    c = compare(cfg, data, arms, args.out, args.weights, True, _tell_lines, vary, args.seeds, args.baseline, regime,
-                args.keep_models, args.retry)
-    return _tell_table(c, Path(args.out))
+    out = Path(args.out)
+    try:
+        c = compare(cfg, data, arms, out, args.weights, True, _tell_lines, vary, args.seeds, args.baseline, regime,
+                    args.keep_models, args.retry)
+    except KeyboardInterrupt:
+        if (out/"runs.jsonl").is_file(): _write_page(Comparison.load(out), out)   # of the runs so far
+        raise
+    return _tell_table(c, out)
 
 def _check_baseline(name: str | None, arms: list[str]) -> None:
     if name is None or name in [*arms, "pixels", "frozen"]: return
@@ -124,10 +129,13 @@ def _check_baseline(name: str | None, arms: list[str]) -> None:
 
 def _tell_lines(text: str) -> None: tell(*str(text).splitlines())
 
-def _tell_table(c: "Comparison", out: Path) -> int:
-    "The table, the page, and what failed; the exit code."
+def _write_page(c: "Comparison", out: Path) -> None:
     from vptsp.widgets.comparison import comparison_page
     write_text(out/"compare.html", comparison_page(c))
+
+def _tell_table(c: "Comparison", out: Path) -> int:
+    "The table, the page, and what failed; the exit code."
+    _write_page(c, out)
     tell("", *repr(c).splitlines(), "")
     tell(f"{out}: compare.html, table.md, table.html, runs.jsonl, compare.json")
     if not c.failed: return 0
