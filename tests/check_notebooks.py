@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -153,7 +154,10 @@ def without_widgets(nb):
     for c in nb.cells:
         if c.cell_type != "code": continue
         live = [o for o in c.outputs if o.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)]
-        c.outputs = [o for o in c.outputs if o.get("name") != "stderr" and (o not in live or "image/png" in o.data)]
+        gone = [o for o in live if "image/png" not in o.data]
+        gone += [below for o, below in pairwise(c.outputs) if o in live]      # what is shown without a kernel
+        gone += [o for o in c.outputs if o.get("name") == "stderr" or o.get("data") == {}]
+        c.outputs = [o for o in c.outputs if o not in gone]
     return nb
 
 

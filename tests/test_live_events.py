@@ -36,10 +36,10 @@ def test_a_picture_only_of_what_is_over():
     live = Live(every=0)
     assert live.alt == "a run that has not begun"
     t = watched(live, 8)
-    assert live.payload["phase"] == "running" and "image/png" not in live._repr_mimebundle_()[0]
+    assert live.payload["phase"] == "running" and "image/png" not in live.widget.outputs()[0][0]
     live.fit_end(t, SimpleNamespace(metrics={"R@1": .66, "MAP@R": .38, "frozen": t.frozen}))
     assert live.payload["text"].endswith("R@1 0.660 (frozen 0.500), MAP@R 0.380 (frozen 0.300)")
-    assert {"image/png", "text/plain"} <= set(live._repr_mimebundle_()[0])
+    assert {"image/png", "text/plain"} <= set(live.widget.outputs()[0][0])
     titles = [panel["title"] for panel in live.payload["panels"]]
     assert titles == ["training loss", "R@1 on test classes, %", "MAP@R on test classes, %", "proxy drift, 1 - cos"]
 
@@ -60,7 +60,7 @@ def test_a_stopped_run_and_its_page(tmp_path):
 
 class Handle:
     "Of an output that is gone."
-    def update(self, shown): raise RuntimeError("no such comm")
+    def update(self, shown, **about): raise RuntimeError("no such comm")
 
 DONE = {"R@1": .66, "MAP@R": .38, "frozen": {"R@1": .5, "MAP@R": .3}}
 
@@ -79,7 +79,7 @@ def test_figures_that_are_not_there(metrics, capsys):
 def test_an_output_that_is_gone(caplog):
     live = Live(every=0)
     t = watched(live, 8)
-    live.handle = Handle()
+    live.handles = [Handle(), Handle()]
     for _ in range(2): live.fit_end(t, SimpleNamespace(metrics=DONE))
     assert live.payload["phase"] == "done" and caplog.text.count("the run goes on") == 1
 

@@ -1,5 +1,6 @@
 "What widgets share: scripts that are linked, saved pages, pictures; and the unit tests of the scripts, by node."
 import base64
+import html
 import io
 import json
 import re
@@ -16,7 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vptsp import pictures
+from vptsp import pictures, progress
 from vptsp.pictures import RIGHT, WRONG, data_uri, picture_name, png, tile_row
 from vptsp.widgets.base import STATIC, Widget, link, page, script, sprite, style
 
@@ -156,6 +157,27 @@ def test_a_widget_comes_with_picture_and_words():
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (200, 100)
     assert Number().static().alt == "The number 2"
 
+def below(widget):
+    "What stands below a widget: HTML, and the page in its frame."
+    shown, below = [data for data, _ in widget.outputs()]
+    assert "application/vnd.jupyter.widget-view+json" in shown and below["text/plain"] == ""
+    frame = re.search(r'<iframe sandbox="allow-scripts allow-downloads"[^>]* srcdoc="([^"]*)"></iframe>',
+                      below["text/html"])
+    return below["text/html"], frame and html.unescape(frame[1])
+
+def test_a_page_stands_below_a_widget():
+    outside, page = below(Number())
+    assert '"value": 2' in page and page.count("</script>") == 2
+    assert "<number>" not in outside and outside.count("<iframe") == 1    # nothing of a page is markup of the notebook
+
+def test_a_picture_stands_below_where_the_page_is_large_and_nothing_before_there_is_one():
+    class Large(Number):
+        most_below = 1000
+    outside, page = below(Large())
+    picture = re.search(r'<img src="data:image/png;base64,([^"]*)" alt="The number 2"', page)[1]
+    assert Image.open(io.BytesIO(base64.b64decode(picture))).size == (200, 100) and len(outside) < 10_000
+    assert below(Number(value=0))[1] is None
+
 @pytest.mark.parametrize("value,why", [(-1, "ValueError"), (-2, "no such number"), (0, None)])
 def test_a_picture_that_cannot_be_drawn_leaves_the_widget(value, why, tmp_path):
     data, about, told = bundle(Number(value=value))
@@ -233,3 +255,26 @@ def test_an_image_as_an_address():
     address = data_uri(Image.new("RGB", (4, 4), "red"), "PNG")
     assert address.startswith("data:image/png;base64,")
     assert Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).getpixel((0, 0)) == (255, 0, 0)
+
+
+# A bar in a notebook
+
+class Output:
+    def __init__(self): self.shown = []
+    def update(self, data, raw): self.shown.append(data)
+
+def test_a_bar_leaves_nothing_in_a_notebook(monkeypatch, capsys):
+    output = Output()
+    def display(data, raw, display_id):
+        output.update(data, raw)
+        return output
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", display)
+    for _ in progress.ProgressBar(range(3), desc="reading", leave=False, mininterval=0): pass
+    assert "3/3" in output.shown[-2]["text/plain"] and output.shown[-1] == {}
+    for _ in progress.ProgressBar(range(3), leave=True): pass
+    assert "3/3" in output.shown[-1]["text/plain"]                        # that one is to stay
+    before = len(output.shown)
+    for _ in progress.ProgressBar(range(3), disable=True): pass
+    for _ in progress.ProgressBar(range(3), leave=False, delay=5): pass   # was never shown
+    assert len(output.shown) == before and capsys.readouterr() == ("", "")

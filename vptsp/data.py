@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from .decoded import Decoded, check_sealed, made_once, pixel_digest
 from .files import DataError, moved, printable
 from .identity import copied_images, is_file, pixel_hash, repeated_images, sets_hash, shared_images, twin_names
 from .images import ImageSet
 from .opening import FullScale
+from .progress import ProgressBar
 
 if TYPE_CHECKING:
     from vptsp.listing import Ledger
@@ -211,7 +211,7 @@ def _decode(images: ImageSet, folder: Path, side: int, progress: str | None) -> 
 
     folder.mkdir()
     free, places, digests, hashes, start = shutil.disk_usage(folder).free, [], [], {}, 0
-    firsts = tqdm(range(0, len(images), 256), desc=progress, leave=False, disable=progress is None)
+    firsts = ProgressBar(range(0, len(images), 256), desc=progress, leave=False, disable=progress is None)
     with open(folder/"pixels", "wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         each = pool.map if files else map
         for first in firsts:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from .config import Config
 from .files import DataError
@@ -21,6 +20,7 @@ from .images import ImageSet
 from .launchers import is_copy
 from .loaders import eval_loader
 from .model import Model
+from .progress import ProgressBar
 from .world import World
 
 # %% ../nbs/13_embedding.ipynb #5c333832
@@ -71,7 +71,7 @@ def _embed(
     if world.size > 1: opened, progress = opened.subset(own or range(1)), progress if world.is_main else None
     readable: Any = _Readable(opened)  # all of an `ImageSet` that the loader asks for
     batches = eval_loader(readable, cfg, mean, std, batch_size)
-    for x, sentences in tqdm(batches, desc=progress, leave=False, disable=progress is None or is_copy()):
+    for x, sentences in ProgressBar(batches, desc=progress, leave=False, disable=progress is None or is_copy()):
         unreadable = {first + i: sentence for i, sentence in enumerate(sentences) if sentence}
         first += len(sentences)
         if unreadable:

@@ -22,11 +22,11 @@ from typing import Any
 
 from fastcore.xdg import xdg_cache_home
 from PIL import Image
-from tqdm.auto import tqdm
 
 from .files import DataError
 from .images import ImageSet
 from .labels import near_names
+from .progress import ProgressBar
 
 # %% ../nbs/02c_identity.ipynb #48e80244
 def _stamp(s: os.stat_result) -> bytes:
@@ -120,7 +120,8 @@ def _stamp_of(path: bytes) -> bytes | None:
 
 def _parts(items: Sequence, n: int) -> Iterator[Sequence]:
     "So many at a time, with a bar if it takes long."
-    for first in tqdm(range(0, len(items), n), desc="hashing", leave=False, delay=5): yield items[first:first + n]
+    firsts = ProgressBar(range(0, len(items), n), desc="hashing", leave=False, delay=5)
+    for first in firsts: yield items[first:first + n]
 
 # %% ../nbs/02c_identity.ipynb #f68b13f4
 def is_file(
@@ -144,7 +145,7 @@ def image_hashes(
     files = [i for i in range(len(images)) if is_file(images, i)]
     hashes = dict(zip(files, file_hashes(images.sources[i] for i in files))) | dict(known or {})
     others = [i for i in range(len(images)) if i not in hashes]
-    for i in tqdm(others, desc="hashing", leave=False, delay=5): hashes[i] = pixel_hash(images.open(i))
+    for i in ProgressBar(others, desc="hashing", leave=False, delay=5): hashes[i] = pixel_hash(images.open(i))
     return [hashes[i] for i in range(len(images))]
 
 def sets_hash(

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ..data import RetrievalData
 from ..files import DataError, printable
 from ..identity import is_file, pixel_hash, twin_names
 from ..images import ImageSet
 from ..metrics import neighbours
+from ..progress import ProgressBar
 
 # %% ../../nbs/26_analysis.check.ipynb #7f9ea36b
 Where = tuple[str, int]  # set, number of the image in it
@@ -195,7 +195,7 @@ def _facts(data: RetrievalData, progress: str | None) -> dict[Where, str | _Look
     files = [where for where in everything if is_file(data.sets[where[0]], where[1])]
     others = [where for where in everything if not is_file(data.sets[where[0]], where[1])]
     def look(where: Where) -> str | _Look: return _look(data.sets[where[0]], where[1])
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(
+    with ThreadPoolExecutor(os.cpu_count()) as pool, ProgressBar(
             total=len(everything), desc=progress, leave=False, disable=progress is None) as bar:
         facts = {}
         for where, fact in zip(files + others, itertools.chain(pool.map(look, files), map(look, others))):

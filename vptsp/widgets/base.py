@@ -21,17 +21,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anywidget
 import numpy as np
 from IPython.display import Image as Picture
+from IPython.display import display
 from PIL import Image, ImageOps
-from tqdm.auto import tqdm
 
 import vptsp
 from ..files import kept_array, printable, write_text
 from ..identity import is_file
 from ..images import ImageSet
 from ..pictures import png
+from ..progress import ProgressBar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+from .fallback import nothing_below, page_below, picture_below
 
 # %% ../../nbs/30_widgets.base.ipynb #23d8405c
 STATIC = Path(vptsp.__file__).parent/"widgets"/"static"  # scripts, styles and the page template
@@ -153,7 +155,7 @@ def _sheet(study: Pictured, side: int, across: int, progress: str | None) -> Ima
     files = all(is_file(*study.place(i)) for i in range(n))  # a sequence of someone's is read by one thread alone
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         tiles = (pool.map if files else map)(lambda i: _tile(study, i, side), range(n))
-        for i, tile in enumerate(tqdm(tiles, total=n, desc=progress, leave=False, disable=progress is None)):
+        for i, tile in enumerate(ProgressBar(tiles, total=n, desc=progress, leave=False, disable=progress is None)):
             sheet.paste(tile, (i % across*side, i//across*side))
     return sheet
 
@@ -193,7 +195,9 @@ class Widget(anywidget.AnyWidget):
 
     A widget of its own sets `entry` and overrides `_figure`, `alt` and `title`; where need be also `_has_picture`
     and `_page_state`."""
-    entry = ""  # its files in `static` are ENTRY.js and ENTRY.css
+    entry = ""        # its files in `static` are ENTRY.js and ENTRY.css
+    height = 640      # of its page below it in a notebook, px
+    most_below = 2e6  # characters of that page; a larger one is a picture there
 
     def __init_subclass__(cls, **kwargs):
         if "entry" in cls.__dict__: cls._esm, cls._css = script(f"{cls.entry}.js"), style(f"{cls.entry}.css")
@@ -244,10 +248,27 @@ class Widget(anywidget.AnyWidget):
         path: str | Path,  # of an .html file
     ) -> Path:             # the same
         "The widget as it stands, as one page that needs neither kernel nor network."
-        picture, _ = self._try_picture()
-        text = page(self.title, str(self._esm), str(self._css), self._page_state(), picture, self.alt)
-        write_text(path, text)
+        write_text(path, self._page(self._try_picture()[0]))
         return Path(path)
+
+    def _page(self, picture: bytes | None) -> str:
+        return page(self.title, str(self._esm), str(self._css), self._page_state(), picture, self.alt)
+
+    def outputs(
+        self,
+    ) -> list[tuple[dict, dict]]:  # two, each by its types and what is said about them
+        "The widget with its picture, and what JupyterLab shows below it once its kernel is gone."
+        data, about = self._repr_mimebundle_()
+        picture = data.get("image/png")
+        if picture is None: return [(data, about), (nothing_below, {})]
+        state = self._page_state()
+        if sum(len(value) for value in state.values() if isinstance(value, bytes)) < self.most_below:
+            below = page_below(self._page(None), self.height, self.alt)
+            if len(below["text/html"]) < self.most_below: return [(data, about), (below, {})]
+        return [(data, about), (picture_below(f"data:image/png;base64,{picture}", self.height, self.alt), {})]
+
+    def _ipython_display_(self, **kwargs):
+        for data, about in self.outputs(): display(data, metadata=about, raw=True)
 
     def _repr_mimebundle_(self, **kwargs):
         "The widget, and its picture for whoever has no kernel."

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import traitlets
 from fastcore.basics import patch
-from IPython.display import Image, display
+from IPython.display import DisplayHandle, Image
 
 from ..analysis.curves import drift, duration, panels, time_left
 from ..callbacks import Callback, in_notebook
@@ -131,7 +131,7 @@ class Live(Callback):
         self.begun = self.mark = 0.                                # when `fit` was called; when the last step ended
         self.steps, self.stepping = 0, 0.                          # taken in this `fit`, and their seconds
         self.measured: list[float] = []                            # seconds of each measurement
-        self.handle: Any = None                                    # of the output, to put the last picture in
+        self.handles: list[DisplayHandle] = []                     # of its outputs, to put the last picture in
         self.blind = False                                         # whether something could not be shown
         self.payload: dict = dict(_BEFORE)
         self.widget = LiveWidget(state=self.payload, kernel=_kernel_id())
@@ -158,7 +158,16 @@ class Live(Callback):
         "What is shown, in words."
         return self.widget.alt
 
-    def _repr_mimebundle_(self, **kwargs): return self.widget._repr_mimebundle_(**kwargs)
+    def _ipython_display_(self, **kwargs): self.widget._ipython_display_(**kwargs)
+
+    def _bring_out(self) -> None:
+        "Show the widget and keep the place below it, or put there what stays."
+        outputs = self.widget.outputs()
+        if self.handles:
+            for handle, (data, about) in zip(self.handles, outputs): handle.update(data, metadata=about, raw=True)
+            return
+        self.handles = [DisplayHandle() for _ in outputs]
+        for handle, (data, about) in zip(self.handles, outputs): handle.display(data, metadata=about, raw=True)
 
 # %% ../../nbs/34_widgets.live.ipynb #9ef736a1
 @patch
@@ -174,7 +183,9 @@ def _harmless(self: Live) -> Iterator[None]:
 def fit_prepare(self: Live, trainer: Any) -> None:
     self.begun, self.steps, self.stepping, self.measured = time.perf_counter(), 0, 0., []
     self.blind = False
-    with self._harmless(): self.handle = display(self, display_id=True) if in_notebook() else None
+    self.handles = []
+    with self._harmless():
+        if in_notebook(): self._bring_out()
     self._show(trainer, "running", "preparing")
 
 @patch
@@ -238,13 +249,13 @@ def fit_end(self: Live, trainer: Any, run: Any) -> None:
     self._show(trainer, phase, text)
     self._print(text)
     with self._harmless():
-        if self.handle is not None: self.handle.update(self)    # with the picture that stays
+        if self.handles: self._bring_out()    # with the picture that stays
 
 @patch
 def _print(self: Live, text: str) -> None:
     "A line, where there is no page to draw on."
     with self._harmless():
-        if self.handle is None: print(text)
+        if not self.handles: print(text)
 
 def _figures(metrics: dict, steps: int) -> str:
     "R@1 and MAP@R; of a run that trained beside those of the frozen backbone."

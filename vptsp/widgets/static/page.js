@@ -43,8 +43,9 @@ export class SavedModel {
   off() {}
 }
 
-// Draw the widget into the page.
+// Draw the widget into the page, which is bare where another page, such as a notebook, frames it.
 export function openPage(render) {
+  document.body.classList.toggle("in-a-frame", window !== window.parent);
   const saved = JSON.parse(document.getElementById("state").textContent);
   render({model: new SavedModel(savedState(saved)), el: document.getElementById("widget")});
 }
