@@ -11,9 +11,14 @@ from PIL import Image
 from vptsp.analysis.maps import layout, umap_layout
 from vptsp.analysis.proxies import proxy_figures
 from vptsp.analysis.study import Snapshots, Study, study
+from vptsp.benchmarks import load_emoji
+from vptsp.callbacks import Callback, Silence
+from vptsp.config import Config
 from vptsp.data import RetrievalData
 from vptsp.images import ImageSet
+from vptsp.runs import Run
 from vptsp.search import MetricsError
+from vptsp.training import Trainer
 
 
 def images(counts: dict[str, int], **about) -> ImageSet:
@@ -155,9 +160,11 @@ def test_proxies_of_any_numbering(plain):
 
 
 def test_snapshots_of_a_resumed_run(monkeypatch):
-    monkeypatch.setattr("vptsp.analysis.study._stage", lambda model, pools, epoch, progress=None: {"epoch": epoch})
+    def stage_of(model, pools, epoch): return {"epoch": epoch}
+    monkeypatch.setattr("vptsp.analysis.snapshots.stage_of", stage_of)
     data = RetrievalData("few", images({"a": 2}), images({"d": 2}), sha256="few")
-    trainer = SimpleNamespace(model=None, data=data, epoch=0, step=0, cfg=SimpleNamespace(epochs=5))
+    cfg = SimpleNamespace(epochs=5)
+    trainer = SimpleNamespace(model=None, data=data, out=None, epoch=0, step=0, cfg=cfg)
     snapshots = Snapshots(every=2)
     def epochs(): return [stage["epoch"] for stage in snapshots.stages]
     snapshots.fit_start(trainer)
@@ -170,3 +177,36 @@ def test_snapshots_of_a_resumed_run(monkeypatch):
     trainer.epoch, trainer.step = 0, 0
     snapshots.fit_start(trainer)                                      # another run: begins anew
     assert epochs() == [0]
+
+
+class StopBehind(Callback):
+    "Asks for a stop behind a step."
+    def __init__(self, step): self.at = step
+    def step_end(self, trainer, loss):
+        if trainer.step == self.at: trainer.stop()
+
+
+def epochs_of(run): return [stage["epoch"] for stage in study(run, progress=None).stages]
+
+
+def test_a_run_that_is_loaded_has_its_epochs(tmp_path):
+    emoji = load_emoji()
+    data = RetrievalData("few", emoji.train.of_classes(range(8)), emoji.query.of_classes(range(8)))
+    cfg = Config.load("emoji", epochs=3, eval_from=9, batch_size=16, num_prompts=1, num_class_prompts=1)
+    def train(*callbacks): return Trainer(cfg, data, tmp_path/"run", callbacks=[Silence(), *callbacks]).fit()
+    stopped = train(Snapshots(), StopBehind(5))
+    assert epochs_of(stopped)[-1] == len(stopped.history) and len(epochs_of(stopped)) == len(stopped.history) + 2
+    snapshots = Snapshots()                                           # another kernel, with a new object
+    train(snapshots)
+    assert [stage["epoch"] for stage in snapshots.stages] == [0, 1, 2, 3]
+    run = Run.load(tmp_path/"run", data)
+    found = study(run, progress=None)
+    for one, other in zip(found.stages, snapshots.stages, strict=True):
+        assert torch.equal(one["embeddings"], other["embeddings"])
+        assert all(torch.equal(one["proxies"][name], points) for name, points in other["proxies"].items())
+    assert epochs_of(Run.load(tmp_path/"run", RetrievalData("others", data.train, emoji.query))) == [3]
+    run.cfg = run.cfg.replace(keep="best", holdout=.5)                # then the model is that of the best epoch
+    run.history = [{"epoch": e, "R@1": r, "MAP@R": r, "loss": 1.} for e, r in ((1, .5), (2, .6), (3, .4))]
+    assert epochs_of(run) == [0, 1, 2]
+    Trainer(cfg, data, tmp_path/"run", callbacks=[Silence(), Snapshots(every=3)], anew=True).fit()
+    assert epochs_of(Run.load(tmp_path/"run", data)) == [0, 3]

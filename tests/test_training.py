@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from vptsp import callbacks, training
 from vptsp.backbone import bundled_vit
 from vptsp.benchmarks import load_emoji
-from vptsp.callbacks import Callback, Progress, interruptible, watcher
+from vptsp.callbacks import Callback, Progress, Silence, interruptible, watcher
 from vptsp.config import Config, ConfigError
 from vptsp.data import RetrievalData
 from vptsp.embedding import embed_all, embed_images, embed_readable
@@ -55,6 +55,13 @@ class Interrupt(StopAt):
         if trainer.step == self.at:
             signal.raise_signal(signal.SIGINT)
             while not trainer.stopping: time.sleep(.01)
+
+def test_callbacks_come_on_top_of_what_watches(monkeypatch):
+    def names(callbacks): return [type(c).__name__ for c in Trainer(CFG, FEW, callbacks=callbacks).callbacks]
+    assert names([StopAt(1)]) == ["Progress", "StopAt"] and names(None) == ["Progress"] and names([]) == []
+    assert names([StopAt(1), Silence()]) == ["StopAt", "Silence"]
+    monkeypatch.setattr(callbacks, "in_notebook", lambda: True)
+    assert names([StopAt(1)]) == ["Live", "StopAt"] and names([Progress(), StopAt(1)]) == ["Progress", "StopAt"]
 
 # embedding
 
@@ -256,6 +263,17 @@ def test_stopped_in_a_thread_and_on_again(interrupts, whole):
     on = stopped.fit()
     assert same_weights(whole.model, on.model)
     assert [line["loss"] for line in on.history] == [line["loss"] for line in whole.history]
+
+def test_a_stopped_cell_that_runs_again_says_that_it_begins_anew(interrupts, caplog, tmp_path):
+    def cell(**kw): return trainer(callbacks=[Interrupt(7)], **kw).fit()
+    assert "stopped" in cell().metrics and "begins anew" not in caplog.text
+    assert "stopped" in cell().metrics
+    assert caplog.text.count("begins anew: what was stopped in epoch 1") == 1 and "out=FOLDER" in caplog.text
+    again = trainer(callbacks=[Interrupt(7)])
+    for _ in range(2): run = again.fit()                       # the same Trainer goes on
+    assert "stopped" not in run.metrics and caplog.text.count("begins anew") == 2
+    cell(out=tmp_path/"run")
+    assert trainer(out=tmp_path/"run").fit().history[-1]["epoch"] == 3 and caplog.text.count("begins anew") == 2
 
 def test_a_stop_before_anything():
     class AtOnce(Callback):

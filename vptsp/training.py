@@ -21,8 +21,8 @@ import torch
 from fastcore.basics import patch
 
 from .batch_norm import batch_norm_of_all
-from .beginning import agree, fingerprint_of_frozen, hold, warm_up, words_on_beginning
-from .callbacks import Callback, Progress, Stopped, interruptible, watcher
+from .beginning import agree, anew_instead, fingerprint_of_frozen, hold, remember_stop, warm_up, words_on_beginning
+from .callbacks import Callback, Progress, Stopped, interruptible, watched, watcher  # noqa: F401
 from .config import Config
 from .data import RetrievalData
 from .embedding import embed_all  # noqa: F401
@@ -62,7 +62,7 @@ class Trainer:
         pretrained: bool = True,                  # this and the next two as for `build_model`
         weights: str | Path | None = None,        # a run's or model's folder here is the same as `start`
         backbone: Any = None,
-        callbacks: list[Callback] | None = None,  # what watches; None for `watcher()`
+        callbacks: list[Callback] | None = None,  # beside what watches (`watched`); [] for a run in silence
         frozen: dict | None = None,               # figures of the bare backbone, if they are known already
         start: str | Path | None = None,          # folder of a run or a model whose tuned tensors it starts with
         more_epochs: int = 0,                     # beyond the settings' own, in the folder of a finished run
@@ -77,7 +77,7 @@ class Trainer:
         data = data.opened(cfg.full_scale or None, cfg.srgb or None)
         check_training_classes(cfg, data, tuned)
         self.data = data.holdout(cfg.holdout, cfg.seed) if cfg.holdout else data
-        self.callbacks = [watcher()] if callbacks is None else list(callbacks)
+        self.callbacks = watched(callbacks)
         self.frozen, self.history = frozen, []
         self.optimizer: Any = None                     # this and batches are made when `fit` prepares
         self.loader: Any = []
@@ -173,6 +173,7 @@ def _to_the_end(self: Trainer) -> Run:
     run = self._run(summary(self))
     self._note(run)
     finish_card(self, self.out)
+    anew_instead(self)                                 # a stop before is forgotten
     self._finish(run)
     self.begun = False
     return run
@@ -182,6 +183,7 @@ def _as_it_stands(self: Trainer) -> Run:
     "Of a run that was stopped; another `Trainer` can go on from here too."
     if self.so_far and self.so_far.steps: self._checkpoint()
     metrics = summary(self, stopped=True)
+    remember_stop(self, metrics["stopped"])
     if self.begun: finish_card(self, self.out, f"stopped {metrics['stopped']}")
     return self._run(metrics)
 
@@ -239,6 +241,7 @@ def _begin(self: Trainer) -> None:
         message = ("this Trainer has trained already and nothing of it is on disk: make a new one, "
                    "or give it a folder to go on from (out=...).")
         raise RuntimeError(message)
+    if sentence := anew_instead(self): _log.warning(sentence)
     for sentence in words_on_beginning(self): self.say(sentence)
     if self.out and self.world.is_main: self.cfg.save(self.out/"config.yaml")
 

@@ -25,7 +25,7 @@ from .results import Frozen, Results, class_figures, keep_frozen
 from ..backbone import BackboneError
 from ..beginning import fingerprint_of_frozen
 from ..benchmarks import ks_of
-from ..callbacks import Callback, Progress, in_notebook
+from ..callbacks import Callback, Progress, Silence, in_notebook
 from ..data import RetrievalData
 from ..embedding import embed_all
 from ..files import DataError, printable
@@ -214,7 +214,8 @@ class Bench:
 
     def _bar(self, title: str) -> list[Callback]:
         "A bar where somebody looks: a log of hours is no place for one."
-        return [Progress(title)] if not self.results.folder or sys.stderr.isatty() or in_notebook() else []
+        is_seen = not self.results.folder or sys.stderr.isatty() or in_notebook()
+        return [Progress(title) if is_seen else Silence()]
 
     def _check_backbone(self, key: str, cfg: Any) -> None:
         there = self.results.frozen[key].backbone

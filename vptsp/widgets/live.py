@@ -115,7 +115,7 @@ class LiveWidget(Widget):
 # %% ../../nbs/34_widgets.live.ipynb #03a866f9
 class Live(Callback):
     "Bar, curves and stop button of a run. `payload` is what they show."
-    stops = True
+    watches = stops = True
 
     def __init__(
         self,
