@@ -94,6 +94,15 @@ def test_choosing(explorer):
     with pytest.raises(traitlets.TraitError, match="no column 'mood'; there are: class"): explorer.colour = "mood"
 
 
+def test_one_epoch_has_no_drift(found, inspector):
+    once = SimpleNamespace(data=RetrievalData(found.name, found.pools["train"], found.pools["query"], sha256="hostile"),
+                           model=None)
+    alone = ProxyInspector(once, found.stages[-1:], progress=None)
+    assert "drift" not in alone.payload["columns"] and "drift" in inspector.payload["columns"]
+    assert len(alone.payload["classes"][0]["row"]) == len(alone.payload["columns"])
+    titles = [ax.get_title() for ax in alone._figure().axes]
+    assert "drift" not in titles and "drift" not in alone.alt and any("cosine" in title for title in titles)
+
 def test_turning(inspector):
     inspector.turn_to("HID")
     assert inspector.shown == 1

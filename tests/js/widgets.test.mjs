@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 import {patchAfter} from "../../vptsp/widgets/static/attention.js";
-import {compareCells} from "../../vptsp/widgets/static/inspector.js";
+import {cellText, compareCells} from "../../vptsp/widgets/static/inspector.js";
 import {SavedModel, savedState} from "../../vptsp/widgets/static/page.js";
 
 test("arrow keys move over patches and stop at the border", () => {
@@ -18,6 +18,11 @@ test("a table sorts both ways, with what is missing at its end", () => {
   assert.deepEqual(sorted(true), [3, 2, null]);
   assert.deepEqual(sorted(false), [2, 3, null]);
   assert.ok(compareCells("cat", "dog", false) < 0);
+});
+
+test("a cell has no minus zero, and a dash for what is missing", () => {
+  assert.deepEqual([-1e-8, -.0125, null, 12].map((v, i) => cellText(v, [2, 2, 2, 1][i])),
+    ["0.000", "-0.012", "–", "12"]);
 });
 
 test("the state of a page has its bytes again", () => {

@@ -25,19 +25,18 @@ if TYPE_CHECKING:  # matplotlib is imported by what draws with it
 def _table(
     figures: ProxyFigures,
 ) -> tuple[list[str], list[list]]:   # names of the columns, and a row a proxy
-    "The table of all classes. A class without a judged image has None for its R@1."
+    """The table of all classes. A class without a judged image has None for its R@1. There is no drift where one epoch
+    alone was seen."""
     study, answers = figures.study, figures.study.columns["R@1"]
-    names = ["class", "images", "R@1 among training images", "cosine to own mean", "nearest rival", "drift"]
-    numbers = zip(figures.own["proxy"][-1], figures.rival_similarity[:, 0], figures.drift["proxy"][-1])
+    numbers = {"cosine to own mean": figures.own["proxy"][-1], "nearest rival": figures.rival_similarity[:, 0]}
+    if len(study.stages) > 1: numbers["drift"] = figures.drift["proxy"][-1]
+    if figures.blocks: numbers["prompt norm"] = figures.norms.mean(1)
     rows = []
-    for c, images, own_rival_drift in zip(study.proxied, figures.members, numbers):
+    for c, images, *found in zip(study.proxied, figures.members, *numbers.values()):
         right = [answer == "right" for answer in answers[images] if answer is not None]
         rate = float(np.mean(right)) if right else None
-        rows.append([printable(study.classes[c]), len(images), rate, *map(float, own_rival_drift)])
-    if figures.blocks:
-        names.append("prompt norm")
-        for row, norm in zip(rows, figures.norms.mean(1)): row.append(float(norm))
-    return names, rows
+        rows.append([printable(study.classes[c]), len(images), rate, *map(float, found)])
+    return ["class", "images", "R@1 among training images", *numbers], rows
 
 # %% ../../nbs/32_widgets.inspector.ipynb #e5ce3e70
 def _class_page(
@@ -103,7 +102,8 @@ def _draw_curves(
 ) -> None:
     "Drift, cosine to the class's mean, and the norms of the prompts where there are some."
     epochs, blocks = payload["epochs"], payload["blocks"]
-    panels = [("drift", page["drift"], epochs, "epoch"), ("cosine to its images' mean", page["own"], epochs, "epoch")]
+    panels = [("cosine to its images' mean", page["own"], epochs, "epoch")]
+    if len(epochs) > 1: panels.insert(0, ("drift", page["drift"], epochs, "epoch"))
     if page["norms"]: panels.append(("mean norm of its prompts", {"": page["norms"]}, blocks, "block"))
     for ax, (title, lines, xs, unit) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
         for (point, ys), dashes in zip(lines.items(), ("-o", "--o", ":o")):
@@ -113,7 +113,7 @@ def _draw_curves(
         ax.set_xlabel(unit, fontsize=8)
         ax.tick_params(labelsize=8)
         ax.set_xticks(xs[::-(-len(xs)//8)])       # whole epochs and blocks
-        if title == "drift": ax.legend(fontsize=8, frameon=False)
+        if title == panels[0][0]: ax.legend(fontsize=8, frameon=False)
 
 def _draw_page(
     study: Study,
@@ -143,7 +143,7 @@ class ProxyInspector(Widget):
     def __init__(
         self,
         run: Run,                            # with its data and a model
-        stages: list[dict] | None = None,    # `Snapshots.stages`, for the drift
+        stages: list[dict] | None = None,    # for the drift, as for `study`
         of: str | None = None,               # name of the class to open first
         k: int = 8,                          # images nearest to each proxy
         progress: str | None = "embedding",  # text of the progress bars, None for none
@@ -188,7 +188,7 @@ class ProxyInspector(Widget):
         page = classes[self._drawn_class()]
         rival, cosine = page["rivals"][0]
         return (f"{len(classes):,} proxies of {printable(self.figures.study.name)}; the page of {page['name']}: "
-                "its images, those nearest to its proxy, drift in training, "
+                f"its images, those nearest to its proxy, {'drift in training, '*(len(self.payload['epochs']) > 1)}"
                 f"nearest rival {classes[rival]['name']} (cosine {cosine:.2f}).")
     def _figure(self) -> "Figure":
         return _draw_page(self.figures.study, self.payload, self._drawn_class())

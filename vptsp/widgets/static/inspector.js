@@ -24,9 +24,10 @@ function bullets(items) {
   return make("ul", {}, ...items.map((parts) => make("li", {}, ...parts)));
 }
 
-function cellText(value, column) {
+export function cellText(value, column) {
   if (value === null) return "–";
-  return typeof value === "number" && column !== COUNTS ? value.toFixed(3) : String(value);
+  if (typeof value !== "number" || column === COUNTS) return String(value);
+  return (Math.round(1000 * value) / 1000 + 0).toFixed(3);    // + 0: there is no -0.000
 }
 
 // Order of two cells; what is missing comes last in both directions.
@@ -192,6 +193,8 @@ class InspectorView {
     if (epochs.length > 1) {
       const title = "drift: cosine distance from the start";
       found.push(withKey(kindsChart(title, drift, epochs, "epoch")));
+    } else {
+      found.push(paragraph("Drift was not measured: train with callbacks=[Snapshots()]."));
     }
     found.push(withKey(kindsChart("cosine to the mean of its images", own, epochs, "epoch")));
     if (norms.length) {
