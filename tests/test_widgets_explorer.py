@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch.nn.functional as F
 import traitlets
 from test_analysis import images, made_up
 
 from vptsp.analysis.study import Study, study
 from vptsp.data import RetrievalData
-from vptsp.widgets.explorer import Explorer, payload
+from vptsp.pictures import RIGHT, WRONG
+from vptsp.widgets.explorer import Explorer, first_colour, payload
 from vptsp.widgets.inspector import ProxyInspector
 
 HOSTILE = ["$50_$100", "_hidden", "中文", "</script><b>x", "%s {0} \\frac{"]
@@ -123,8 +125,39 @@ def test_payload_is_packed(found):
     column = next(c for c in sent["columns"] if c["name"] == "_$x$")
     assert column["names"] is None and (column["low"], column["high"]) == (0., 10.)
     answers = next(c for c in sent["columns"] if c["name"] == "R@1")
-    assert set(answers["names"]) <= {"right", "wrong"}
+    assert answers["colours"] == [{"right": RIGHT, "wrong": WRONG}[name] for name in answers["names"]]
+    x, stars = (F.normalize(found.stages[-1][name], dim=1) if name == "embeddings" else
+                F.normalize(found.stages[-1]["proxies"]["proxy"], dim=1) for name in ("embeddings", "proxy"))
+    cosines = np.frombuffer(sent["cosine"], np.int16).reshape(21, 7)/1e4
+    i, j = 3, near[3, 2]
+    assert abs(cosines[3, 2] - float(x[i] @ x[j])) < 1e-4
+    star_near = np.frombuffer(sent["star_near"], np.int32).reshape(5, 7)
+    assert star_near[1].tolist() == (stars @ x.T)[1].argsort(descending=True)[:7].tolist()
+    among = (stars @ stars.T).fill_diagonal_(-2)
+    assert np.frombuffer(sent["rival"], np.int32).tolist() == among.argmax(1).tolist()
+    assert abs(np.frombuffer(sent["rival_cosine"], np.int16)/1e4 - among.amax(1).numpy()).max() < 1e-4
     assert all(len(c["values"]) == 4*21 for c in sent["columns"])
+
+
+def test_first_sight(found, explorer):
+    fresh = Explorer(found, progress=None)
+    assert fresh.colour == "class" and fresh.splits == ["query"]                 # few classes, the test images
+    many = Study(**{**found.__dict__, "classes": [f"class {i}" for i in range(13)]})
+    assert first_colour(many) == "R@1"
+    nothing = {**many.columns, "R@1": np.full(21, None)}
+    assert first_colour(Study(**{**many.__dict__, "columns": nothing})) == "class"
+    drawn = int((found.split == list(found.pools).index("query")).sum())
+    assert f"{drawn} images of" in fresh._figure().axes[0].get_title()
+    fresh.splits = ["train", "query"]
+    assert "21 images of" in fresh._figure().axes[0].get_title()
+    with pytest.raises(traitlets.TraitError, match="proxy 5 is none of the 5"): fresh.proxy = 5
+
+
+def test_one_class_has_no_rival(found):
+    stages = [{**stage, "proxies": {name: v[:1] for name, v in stage["proxies"].items()}} for stage in found.stages]
+    alone = Study(**{**found.__dict__, "stages": stages, "proxied": found.proxied[:1]})
+    sent = payload(alone, [np.zeros((21 + 3, 2), np.float32), np.ones((21 + 3, 2), np.float32)], (b"", 8, 5))
+    assert np.frombuffer(sent["rival"], np.int32).tolist() == [-1]
 
 
 def test_cache_is_the_runs_own_folder(found, tmp_path):

@@ -7,12 +7,14 @@ PIXEL = """([x, y]) => {
     const [across, down] = [Math.round((x - box.left)*ratio), Math.round((y - box.top)*ratio)];
     return [...canvas.getContext('2d').getImageData(across, down, 1, 1).data];
 }"""
+OVER_PIXEL = PIXEL.replace(".v-map canvas'", ".v-map canvas:nth-of-type(2)'")
 TIP_COLOURS = """new Set(document.querySelector('.v-tip canvas').getContext('2d')
     .getImageData(0, 0, 96, 96).data).size"""
 FRAMES = """tiles => tiles.map(tile => tile.classList.contains('right') ? 'right'
     : tile.classList.contains('wrong') ? 'wrong' : '')"""
-LONELY = """int(__import__('numpy').linalg.norm(explorer.maps[-1][:len(explorer.study)]
-    - explorer.maps[-1][:len(explorer.study)].mean(0), axis=1).argmax())"""
+SHOWN = "[i for i, s in enumerate(explorer.study.split) if list(explorer.study.pools)[s] in explorer.splits]"
+LONELY = f"""(lambda shown, places: shown[int(__import__('numpy').linalg.norm(
+    places[shown] - places[shown].mean(0), axis=1).argmax())])({SHOWN}, explorer.maps[-1])"""
 
 
 def explorer(lab):
@@ -55,8 +57,9 @@ def test_explorer(lab):
     for to in ((right, top), (right, bottom), (left, bottom)): page.mouse.move(*to, steps=4)
     page.mouse.up()
     places = [screen(i) for i in range(n)]
-    inside = [i for i, (x, y) in enumerate(places) if left < x < right and top < y < bottom]
-    assert 0 < len(inside) < n and lab.python("explorer.selected") == inside == picked()
+    shown = lab.python(SHOWN)                                         # at first the test images
+    inside = [i for i in shown if left < places[i][0] < right and top < places[i][1] < bottom]
+    assert 0 < len(inside) < len(shown) < n and lab.python("explorer.selected") == inside == picked()
     assert f"{len(inside):,} images" in status.inner_text()
     assert any(x > right + 30 for x, _ in places)                     # and some are outside
 
@@ -93,10 +96,80 @@ def test_explorer(lab):
 
     page.focus(".v-map canvas:nth-of-type(2)")
     before = screen(0)
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
     assert screen(0)[0] == before[0] - 40
     page.keyboard.press("Escape")
     assert lab.python("explorer.selected") == []
+
+
+def test_hands_on_the_map(lab):
+    page = explorer(lab)
+    shown = lab.python(SHOWN)
+    def press(name): page.get_by_role("button", name=name, exact=True).click()
+    def picked(): return page.evaluate(f"{MAP}.picked()")
+    def over(i): page.mouse.move(*page.evaluate(f"{MAP}.screen({i})"))
+    def zoom(): return page.evaluate(f"{MAP}.at.zoom")
+
+    over(lab.python(LONELY))
+    scrolled = page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop")
+    page.mouse.wheel(0, -60)                                          # the notebook scrolls, the map does not zoom
+    page.wait_for_selector(".v-hint:not([hidden])")
+    lab.until(f"document.querySelector('.jp-WindowedPanel-outer').scrollTop !== {scrolled}")
+    assert zoom() == 1
+    page.locator(".v-map").scroll_into_view_if_needed()
+
+    star = lab.python("explorer.maps[-1][len(explorer.study):][:len(explorer.study.proxied)][:, 0].argmax().item()")
+    page.mouse.move(*page.evaluate(f"{MAP}.star({star})"))            # a star: its class, its rival
+    page.wait_for_selector(".v-tip:not([hidden])")
+    name = lab.python(f"explorer.study.classes[explorer.study.proxied[{star}]]")
+    assert page.inner_text(".v-tip").startswith(f"proxy of {name}, R@1 ")
+    page.mouse.down()
+    page.mouse.up()
+    lab.until(f"{MAP}.at.proxy === {star}")
+    assert lab.python("explorer.proxy") == star and lab.python("explorer.selected") == []
+    assert page.inner_text(".v-status").startswith(f"proxy of {name}")
+    cosines = [float(text) for text in page.locator(".v-panel .v-near small").all_inner_texts()]
+    assert len(cosines) == 7 and cosines == sorted(cosines, reverse=True)
+    press("nearest other proxy")
+    lab.until(f"{MAP}.at.proxy !== {star}")
+    press("back")
+    lab.until(f"{MAP}.at.proxy === {star}")
+
+    one = lab.python(LONELY)
+    page.mouse.click(*page.evaluate(f"{MAP}.screen({one})"))          # its neighbours, on the map too
+    lab.until(f"{MAP}.picked().length === 1 && {MAP}.at.proxy === -1")
+    near = lab.python(f"[int(j) for j in explorer.study.near[{one}][:7] if j in {shown}]")
+    x, y = page.evaluate(f"{MAP}.screen({near[0]})")
+    assert page.evaluate(OVER_PIXEL, [x + 6, y])[3] > 100             # the ring around one
+    before = zoom()
+    page.mouse.wheel(0, -60)                                          # now the map has the hands
+    lab.until(f"{MAP}.at.zoom > {before}")
+    page.mouse.dblclick(*page.evaluate(f"{MAP}.screen({one})"))
+
+    page.focus(".v-map canvas:nth-of-type(2)")                        # without a mouse
+    page.mouse.move(5, 5)
+    page.keyboard.press("ArrowLeft")
+    first = page.evaluate(f"{MAP}.at.hover")
+    page.keyboard.press("ArrowUp")
+    second = page.evaluate(f"{MAP}.at.hover")
+    assert first in shown and second in shown and second != first
+    page.keyboard.press("Enter")
+    assert picked() == [second]
+    page.keyboard.press("ArrowDown")
+    third = page.evaluate(f"{MAP}.at.hover")
+    page.keyboard.press("Shift+Enter")
+    assert picked() == [second, third]
+    page.keyboard.press("Alt+Enter")
+    assert picked() == [second]
+    press("invert")
+    assert picked() == [i for i in shown if i != second] == lab.python("explorer.selected")
+    page.keyboard.press("Tab")                                        # the list is one stop
+    press("clear")
+    page.focus(".v-class >> nth=0")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement === document.querySelectorAll('.v-class')[1]")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.v-list')") is None
 
 
 def test_inspector(lab):

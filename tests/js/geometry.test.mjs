@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {PointGrid, STAR, disc, inside} from "../../vptsp/widgets/static/geometry.js";
+import {PointGrid, STAR, ahead, disc, inside} from "../../vptsp/widgets/static/geometry.js";
 
 const square = [[0, 0], [10, 0], [10, 10], [0, 10]];
 
@@ -62,4 +62,13 @@ test("points that are hidden or beyond the screen are not found", () => {
   const hidden = new PointGrid([5, 25, -1], [5, 5, 5], 20, 20, (i) => i === 0);
   assert.equal(hidden.nearest(5, 5, 10), -1);
   assert.equal(hidden.nearest(19, 5, 10), -1);
+});
+
+test("an arrow goes to the nearest in its direction, and nowhere where there is none", () => {
+  const places = [[10, 0], [4, 5], [0, -3], [6, 1]];
+  const go = (direction) => ahead([0, 0], direction, [0, 1, 2, 3], (i) => places[i]);
+  assert.equal(go([1, 0]), 3);
+  assert.equal(go([0, -1]), 2);
+  assert.equal(go([0, 1]), 1);
+  assert.equal(go([-1, 0]), -1);
 });

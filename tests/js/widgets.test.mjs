@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 import {patchAfter} from "../../vptsp/widgets/static/attention.js";
+import {modeOf} from "../../vptsp/widgets/static/explorer_hands.js";
 import {cellText, compareCells} from "../../vptsp/widgets/static/inspector.js";
 import {SavedModel, savedState} from "../../vptsp/widgets/static/page.js";
 
@@ -44,4 +45,9 @@ test("a saved model tells of what changed, once it is saved", () => {
   model.save_changes();
   model.save_changes();
   assert.deepEqual(heard, [2]);
+});
+
+test("Shift adds and Alt removes", () => {
+  const modes = [{}, {shiftKey: true}, {altKey: true}, {shiftKey: true, altKey: true}].map(modeOf);
+  assert.deepEqual(modes, ["replace", "add", "remove", "remove"]);
 });

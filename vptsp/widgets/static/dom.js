@@ -30,3 +30,22 @@ export function asRoot(element, name) {
   element.style.setProperty("--v-accent", ACCENT);
   return element;
 }
+
+// Make a list of buttons one stop of the tab key; arrow keys go from one to the next.
+export function asOneStop(list) {
+  const buttons = () => [...list.querySelectorAll("button")];
+  for (const [i, element] of buttons().entries()) element.tabIndex = i ? -1 : 0;
+  list.onkeydown = (event) => {
+    const all = buttons();
+    const at = all.indexOf(document.activeElement);
+    const forward = event.key === "ArrowDown" || event.key === "ArrowRight";
+    const step = forward ? 1 : event.key === "ArrowUp" || event.key === "ArrowLeft" ? -1 : 0;
+    if (at < 0 || !step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = all[Math.min(Math.max(at + step, 0), all.length - 1)];
+    all[at].tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  };
+}

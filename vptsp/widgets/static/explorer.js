@@ -28,11 +28,15 @@ class ExplorerView {
   constructor(model) {
     this.model = model;
     const payload = model.get("payload");
-    const choose = (ids) => this.choose(ids);
+    const choose = (ids, mode) => this.choose(ids, mode);
+    const open = (p) => this.open(p);
+    const back = () => this.back();
+    this.past = [];                                 // what was chosen before, the last at the end
     this.study = new StudyData(payload);
     this.sheet = new TileSheet(payload.sprite, payload.side, payload.across);
-    this.map = new StudyMap(this.study, this.sheet, model.get("epoch"), choose);
-    this.side = new Side(this.study, this.sheet, choose);
+    const acts = {choose, open, back};
+    this.map = new StudyMap(this.study, this.sheet, model.get("epoch"), acts);
+    this.side = new Side(this.study, this.sheet, choose, open);
     this.key = make("div", {className: "v-row v-key"});
     const left = make("div", {}, this.map.element, this.filters(), this.key);
     const main = make("div", {className: "v-main"}, left, this.side.element);
@@ -58,9 +62,14 @@ class ExplorerView {
       this.search.value = "";
       this.choose([]);
     });
+    const invert = button("invert", () => this.invert(), {title: "all others that are shown"});
+    this.backButton = button("back", () => this.back(), {
+      title: "to what was chosen before (Ctrl Z)", disabled: true
+    });
     const home = button("whole map", () => map.whole());
     const colour = make("label", {}, "colour by ", this.colour);
-    return row(colour, ...this.searchField(), worst, this.lassoButton(), clear, home);
+    const choosing = [worst, this.lassoButton(), invert, this.backButton, clear];
+    return row(colour, ...this.searchField(), ...choosing, home);
   }
 
   searchField() {
@@ -78,9 +87,9 @@ class ExplorerView {
     const press = () => {
       const on = element.ariaPressed !== "true";
       element.ariaPressed = String(on);
-      this.map.setLasso(on);
+      this.map.hands.setLasso(on);
     };
-    const title = "draw around images (or hold shift)";
+    const title = "draw around images; Shift adds to the choice, Alt removes from it";
     const element = button("lasso", press, {title, ariaPressed: "false"});
     return element;
   }
@@ -91,8 +100,8 @@ class ExplorerView {
     this.slider = make("input", {...range, ariaLabel: "epoch"});
     this.slider.oninput = () => this.set("epoch", Number(this.slider.value));
     this.epochText = make("output", {textContent: study.epochs[map.at.epoch]});
-    const trails = toggle("trails of the proxies", study.last > 0, (on) => {
-      map.trails = on;
+    const trails = toggle("trails of the proxies", false, (on) => {
+      map.stars.trails = on;
       map.paintOver();
     });
     const line = row(make("label", {}, "epoch ", this.slider), this.epochText, trails);
@@ -103,14 +112,19 @@ class ExplorerView {
   // Which splits and which kinds of proxies are shown.
   filters() {
     const {study, map} = this;
-    const splits = study.splits.map((split, i) => toggle(split, true, (on) => {
-      addOrDelete(map.hidden, i, !on);
-      map.moved();
-    }));
+    const shown = new Set(this.model.get("splits"));
+    const splits = study.splits.map((split, i) => {
+      if (!shown.has(split)) map.hidden.add(i);
+      return toggle(split, shown.has(split), (on) => {
+        addOrDelete(map.hidden, i, !on);
+        this.set("splits", study.splits.filter((_, j) => !map.hidden.has(j)));
+        map.moved();
+      });
+    });
     const kinds = study.kinds.map((kind) => {
       const words = `${KINDS[kind].mark} ${KINDS[kind].name}`;
-      return toggle(words, map.kinds.has(kind), (on) => {
-        addOrDelete(map.kinds, kind, on);
+      return toggle(words, map.stars.kinds.has(kind), (on) => {
+        addOrDelete(map.stars.kinds, kind, on);
         map.draw();
       });
     });
@@ -142,7 +156,7 @@ class ExplorerView {
   }
 
   keyButton(column, name, value) {
-    const dot = make("i", {style: `background:${named(value)}`});
+    const dot = make("i", {style: `background:${column.colours?.[value] ?? named(value)}`});
     const element = make("button", {title: "select these"}, dot, name);
     const has = (i) => column.values[i] === value;
     element.onclick = () => this.choose(which(this.study.n, has));
@@ -151,11 +165,55 @@ class ExplorerView {
 
   // Choosing.
 
-  choose(ids, tell = true) {
-    const picked = ids.filter((i) => i >= 0 && i < this.study.n);
-    if (tell) this.set("selected", new DataView(Int32Array.from(picked).buffer));
-    this.side.show(picked);
+  // mode: whether these replace what is chosen, are added to it, or are removed from it
+  choose(ids, mode = "replace") {
+    const {picked} = this.map;
+    const given = new Set(ids.filter((i) => i >= 0 && i < this.study.n));
+    let wanted = [...given];
+    if (mode === "add") wanted = [...new Set([...picked, ...given])];
+    if (mode === "remove") wanted = picked.filter((i) => !given.has(i));
+    this.remember();
+    this.show(wanted, -1);
+    this.tell();
+  }
+
+  // Open a proxy; nothing else is chosen then.
+  open(p) {
+    this.remember();
+    this.show([], p);
+    this.tell();
+  }
+
+  invert() {
+    const {chosen, hidden} = this.map;
+    const {n, split} = this.study;
+    this.choose(which(n, (i) => !chosen[i] && !hidden.has(split[i])));
+  }
+
+  remember() {
+    this.past.push([this.map.picked, this.map.at.proxy]);
+    this.backButton.disabled = false;
+  }
+
+  back() {
+    const before = this.past.pop();
+    if (!before) return;
+    this.show(...before);
+    this.tell();
+    this.backButton.disabled = !this.past.length;
+  }
+
+  show(picked, proxy) {
+    this.map.at.proxy = proxy;
+    if (proxy >= 0) this.side.showProxy(proxy);
+    else this.side.show(picked);
     this.map.pick(picked);
+  }
+
+  tell() {
+    const {picked, at} = this.map;
+    this.model.set("proxy", at.proxy);
+    this.set("selected", new DataView(Int32Array.from(picked).buffer));
   }
 
   // The images of the class of that name, or of all with it in their name.
@@ -183,7 +241,11 @@ class ExplorerView {
       const ids = this.selected();
       const {picked} = this.map;
       const same = ids.length === picked.length && ids.every((i, j) => i === picked[j]);
-      if (!same) this.choose(ids, false);
+      if (!same) this.show(ids, -1);
+    });
+    this.model.on("change:proxy", () => {
+      const p = this.model.get("proxy");
+      if (p !== this.map.at.proxy) this.show(p < 0 ? this.map.picked : [], p);
     });
   }
 
@@ -203,7 +265,7 @@ class ExplorerView {
     this.hear();
     this.map.start();
     this.showColours();
-    this.choose(this.selected(), false);
+    this.show(this.selected(), this.model.get("proxy"));
     this.sheet.whenReady(() => {
       this.root.dataset.ready = "true";
     });
@@ -220,6 +282,7 @@ class ExplorerView {
     return {
       at: map.at,
       screen: (i) => map.screen(i),
+      star: (p) => map.screenOf(map.stars.spot([...map.stars.kinds][0], p)),
       picked: () => map.picked,
       frame() {
         const start = performance.now();

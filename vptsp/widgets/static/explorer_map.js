@@ -1,14 +1,14 @@
 // The map of the explorer: points and proxies on two canvases, and the hands that move them.
-import {NONE, PALETTE, named, rgb, scale} from "./colours.js";
+import {NONE, RIGHT, WRONG, named, rgb, scale} from "./colours.js";
 import {make} from "./dom.js";
-import {PointGrid, STAR, disc, inside} from "./geometry.js";
+import {Hands} from "./explorer_hands.js";
+import {Stars, stroke} from "./explorer_stars.js";
+import {PointGrid, ahead, disc, inside} from "./geometry.js";
 import {which} from "./typed.js";
 
 const REACH = 10;     // pixels from the pointer to an image that it still points at
 const TIP_SIDE = 96;
-const ARROWS = {
-  ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40]
-};
+const MOST_LINED = 3;  // images whose neighbours are joined to them by lines
 
 // A pixel as one number of 32 bits, little-endian.
 function pixel([red, green, blue], alpha = 255) {
@@ -17,57 +17,39 @@ function pixel([red, green, blue], alpha = 255) {
 
 function columnColour(column, i) {
   const value = column.values[i];
-  if (column.names) return rgb(named(value));
+  if (column.names) return rgb(column.colours?.[value] ?? named(value));
   if (Number.isNaN(value)) return rgb(NONE);
   return scale((value - column.low) / ((column.high - column.low) || 1));
 }
 
-function stroke(context, points, close = false) {
-  context.beginPath();
-  for (const [x, y] of points) context.lineTo(x, y);
-  if (close) context.closePath();
-  context.stroke();
-}
-
-function strokeCross(context, x, y, arm) {
-  context.beginPath();
-  context.moveTo(x - arm, y);
-  context.lineTo(x + arm, y);
-  context.moveTo(x, y - arm);
-  context.lineTo(x, y + arm);
-  context.stroke();
-}
-
 export class StudyMap {
-  // choose(ids): what to do with images that were clicked or drawn around
-  constructor(study, sheet, epoch, choose) {
-    this.study = study;
-    this.sheet = sheet;
-    this.choose = choose;
-    // places: of the images now, moving from epoch to epoch; x, y: how far the map was dragged
+  // choose(ids, mode): what to do with images that were clicked or drawn around; open(p): with a
+  // proxy; back(): with what was chosen before
+  constructor(study, sheet, epoch, {choose, open, back}) {
+    Object.assign(this, {study, sheet, choose, open, back});
+    // places: of the images now, moving from epoch to epoch; x, y: how far the map was dragged;
+    // hover, star: image and proxy that are pointed at; proxy: the one that is open
     this.at = {
       epoch, places: new Float32Array(study.xy[epoch]), zoom: 1, x: 0, y: 0, hover: -1,
-      lasso: null, moving: epoch
+      star: -1, proxy: -1, lasso: null, moving: epoch
     };
     this.hidden = new Set();                        // splits
-    this.kinds = new Set(study.kinds.slice(0, 1));  // of proxies, shown
     this.picked = [];
     this.chosen = new Uint8Array(study.n);
     this.ink = new Uint32Array(study.n);
     this.faint = new Uint32Array(study.n);
     this.column = study.columns[0];
-    this.trails = study.last > 0;
-    this.lasso = false;
-    this.held = null;
     this.ratio = window.devicePixelRatio || 1;
     this.width = this.height = 0;
     this.waiting = true;                            // for a frame; at first, for `start`
+    this.stars = new Stars(this);
     this.build();
-    this.listen();
+    this.hands = new Hands(this);
   }
 
   build() {
-    const keys = "Arrow keys move, plus and minus zoom, Escape clears the selection.";
+    const keys = "Arrow keys go from image to image, Enter chooses one, Shift and arrows move the "
+      + "map, plus and minus zoom, Escape clears the selection.";
     const label = `${this.study.alt} ${keys}`;
     this.base = make("canvas");
     this.over = make("canvas", {tabIndex: 0, role: "application", ariaLabel: label});
@@ -76,7 +58,10 @@ export class StudyMap {
     this.tipText = make("div");
     const inTip = [this.tipPicture, this.tipText];
     this.tip = make("div", {className: "v-tip", hidden: true}, ...inTip);
-    this.element = make("div", {className: "v-map"}, this.base, this.over, this.tip);
+    const words = "Ctrl and the wheel zoom; or click the map first.";
+    this.hint = make("div", {className: "v-hint", hidden: true, textContent: words});
+    const layers = [this.base, this.over, this.tip, this.hint];
+    this.element = make("div", {className: "v-map"}, ...layers);
   }
 
   // Begin to draw, once the element is in the page.
@@ -126,8 +111,11 @@ export class StudyMap {
 
   // Image `i` in the window.
   screen(i) {
+    return this.screenOf(this.spot(i));
+  }
+
+  screenOf([x, y]) {
     const box = this.over.getBoundingClientRect();
-    const [x, y] = this.spot(i);
     return [box.left + x / this.ratio, box.top + y / this.ratio];
   }
 
@@ -138,7 +126,7 @@ export class StudyMap {
     for (let i = 0; i < this.study.n; i++) {
       const colour = columnColour(this.column, i);
       this.ink[i] = pixel(colour);
-      this.faint[i] = pixel(colour, 50);
+      this.faint[i] = pixel(colour, 90);
     }
     this.draw();
   }
@@ -167,7 +155,7 @@ export class StudyMap {
     const pixels = new Uint32Array(this.image.data.buffer);
     const {small, large} = this.radii();
     pixels.fill(0);
-    if (this.picked.length) {
+    if (this.picked.length || this.at.proxy >= 0) {
       this.paintPoints(pixels, this.faint, small, large, 0);
       this.paintPoints(pixels, this.ink, large, large, 1);  // the chosen last, on top
     } else {
@@ -214,7 +202,8 @@ export class StudyMap {
     const foreground = style.color;
     const background = style.getPropertyValue("--v-back").trim() || "#fff";
     context.clearRect(0, 0, this.width, this.height);
-    this.paintProxies(context, foreground, background);
+    this.paintLines(context);
+    this.stars.paint(context, foreground, background);
     context.strokeStyle = foreground;
     context.lineWidth = 2 * this.ratio;
     if (this.at.hover >= 0) {
@@ -230,63 +219,31 @@ export class StudyMap {
     }
   }
 
-  paintProxies(context, foreground, background) {
-    const {study, picked} = this;
-    const focused = new Set(picked.map((i) => study.label[i]));
-    if (this.at.hover >= 0) focused.add(study.label[this.at.hover]);
-    const few = study.proxied.length <= 40;
-    for (const [p, label] of study.proxied.entries()) {
-      const focus = focused.has(label);
-      if (picked.length && !focus) continue;
-      const byClass = this.column.name === "class";
-      const colour = byClass ? PALETTE[label % PALETTE.length] : foreground;
-      const look = {colour, background, focus, clear: focus || few};
-      if (this.trails && study.last && this.kinds.size) this.paintTrail(context, p, look);
-      for (const kind of this.kinds) this.paintProxy(context, kind, p, look);
+  // From an image or a proxy to what lies nearest to it: solid where it is of its class.
+  paintLines(context) {
+    const {study, at, picked} = this;
+    const [kind] = this.stars.kinds;
+    const lines = picked.length > MOST_LINED ? [] : picked.map((i) => {
+      return [this.spot(i), study.neighbours(i), study.label[i]];
+    });
+    if (at.proxy >= 0 && kind) {
+      const near = study.nearestToProxy(at.proxy).map(([i]) => i);
+      lines.push([this.stars.spot(kind, at.proxy), near, study.proxied[at.proxy]]);
     }
-  }
-
-  // Where a proxy is on the canvas.
-  proxySpot(kind, p, moment) {
-    const [u, v] = this.study.proxyPlace(kind, p, moment);
-    return [this.px(u), this.py(v)];
-  }
-
-  paintTrail(context, p, {colour, focus, clear}) {
-    const [kind] = this.kinds;
-    const points = [];
-    for (let epoch = 0; epoch <= Math.floor(this.at.moving); epoch++) {
-      points.push(this.proxySpot(kind, p, epoch));
+    context.lineWidth = 1.5 * this.ratio;
+    for (const [from, found, label] of lines) {
+      for (const j of found.filter((i) => !this.hidden.has(study.split[i]))) {
+        const right = study.label[j] === label;
+        const to = this.spot(j);
+        context.strokeStyle = right ? RIGHT : WRONG;
+        context.setLineDash(right ? [] : [4 * this.ratio, 3 * this.ratio]);
+        stroke(context, [from, to]);
+        context.setLineDash([]);
+        context.beginPath();
+        context.arc(...to, 6 * this.ratio, 0, 7);
+        context.stroke();
+      }
     }
-    points.push(this.proxySpot(kind, p, this.at.moving));
-    context.strokeStyle = colour;
-    context.globalAlpha = clear ? .9 : .25;
-    context.lineWidth = (focus ? 1.6 : 1) * this.ratio;
-    stroke(context, points);
-    context.globalAlpha = 1;
-  }
-
-  // A full star, an empty star, or a cross.
-  paintProxy(context, kind, p, {colour, background, clear}) {
-    const [x, y] = this.proxySpot(kind, p, this.at.moving);
-    const radius = (clear ? 8 : 4.5) * this.ratio;
-    context.globalAlpha = clear ? 1 : .75;
-    if (kind === "bias") {
-      context.strokeStyle = colour;
-      context.lineWidth = 2 * this.ratio;
-      strokeCross(context, x, y, radius * .7);
-    } else {
-      const full = kind === "proxy";
-      context.lineWidth = this.ratio;
-      context.strokeStyle = full ? background : colour;
-      context.fillStyle = full ? colour : background;
-      context.beginPath();
-      for (const corner of STAR) context.lineTo(x + radius * corner.x, y + radius * corner.y);
-      context.closePath();
-      context.fill();
-      context.stroke();
-    }
-    context.globalAlpha = 1;
   }
 
   // What is pointed at.
@@ -303,17 +260,69 @@ export class StudyMap {
     return new PointGrid(xs, ys, this.width, this.height, (i) => this.hidden.has(split[i]));
   }
 
-  hover(i, x, y) {
-    if (i !== this.at.hover) {
+  // The image or the star at a place of the element; of both the nearer.
+  whatIsAt(x, y) {
+    const i = this.under(x, y);
+    const [star, distance] = this.stars.under(x * this.ratio, y * this.ratio);
+    if (i < 0 || star < 0) return {i, star};
+    const [px, py] = this.spot(i);
+    const isNearer = distance <= Math.hypot(px - x * this.ratio, py - y * this.ratio);
+    return isNearer ? {i: -1, star} : {i, star: -1};
+  }
+
+  point(x, y) {
+    const {i, star} = this.whatIsAt(x, y);
+    this.hover(i, x, y, star);
+  }
+
+  click(x, y, mode) {
+    const {i, star} = this.whatIsAt(x, y);
+    if (star >= 0) this.open(star);
+    else if (i >= 0 || mode === "replace") this.choose(i < 0 ? [] : [i], mode);
+  }
+
+  // To the nearest image in a direction, from the one that is pointed at or from the middle.
+  step(dx, dy) {
+    const {study, at} = this;
+    const from = at.hover >= 0 ? this.spot(at.hover) : [this.width / 2, this.height / 2];
+    const shown = which(study.n, (i) => i !== at.hover && !this.hidden.has(study.split[i]));
+    const next = ahead(from, [dx, dy], shown, (i) => this.spot(i));
+    if (next < 0) return;
+    const [x, y] = this.spot(next).map((value) => value / this.ratio);
+    const {clientWidth, clientHeight} = this.element;
+    if (x < 0 || y < 0 || x > clientWidth || y > clientHeight) {
+      this.pan(this.at.x + clientWidth / 2 - x, this.at.y + clientHeight / 2 - y);
+      this.hover(next, clientWidth / 2, clientHeight / 2);
+    } else {
+      this.hover(next, x, y);
+    }
+  }
+
+  enter(mode) {
+    if (this.at.hover >= 0) this.choose([this.at.hover], mode);
+  }
+
+  hover(i, x, y, star = -1) {
+    if (i !== this.at.hover || star !== this.at.star) {
       this.at.hover = i;
+      this.at.star = star;
       this.paintOver();
       if (i >= 0) this.fillTip(i);
+      if (star >= 0) this.fillTipOfProxy(star);
     }
-    this.tip.hidden = i < 0;
-    if (i < 0) return;
+    this.tip.hidden = i < 0 && star < 0;
+    if (this.tip.hidden) return;
     const {clientWidth, clientHeight} = this.element;
     this.tip.style.left = `${Math.min(x + 14, clientWidth - 130)}px`;
     this.tip.style.top = `${y > clientHeight - 150 ? y - 145 : y + 14}px`;
+  }
+
+  fillTipOfProxy(p) {
+    const {study} = this;
+    const [[nearest]] = study.nearestToProxy(p);
+    this.tipPicture.getContext("2d").clearRect(0, 0, TIP_SIDE, TIP_SIDE);
+    this.sheet.draw(this.tipPicture, nearest);
+    this.tipText.textContent = study.describeProxy(p);
   }
 
   fillTip(i) {
@@ -384,86 +393,5 @@ export class StudyMap {
   whole() {
     this.at.zoom = 1;
     this.pan(0, 0);
-  }
-
-  setLasso(on) {
-    this.lasso = on;
-    this.over.style.cursor = on ? "crosshair" : "grab";
-  }
-
-  // Where on the map an event happened.
-  spotOf(event) {
-    const box = this.over.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
-  }
-
-  listen() {
-    const {over} = this;
-    over.onpointerdown = (event) => this.press(event);
-    over.onpointermove = (event) => this.drag(event);
-    over.onpointerup = () => this.release();
-    over.onpointerleave = () => {
-      if (!this.held) this.hover(-1);
-    };
-    over.ondblclick = () => this.whole();
-    over.onkeydown = (event) => this.key(event);
-    const wheel = (event) => {
-      event.preventDefault();
-      this.zoom(Math.exp(-event.deltaY * .0015), ...this.spotOf(event));
-    };
-    over.addEventListener("wheel", wheel, {passive: false});
-  }
-
-  press(event) {
-    const from = this.spotOf(event);
-    const lasso = event.shiftKey || this.lasso;
-    this.held = {from, x: this.at.x, y: this.at.y, moved: false, lasso};
-    this.over.setPointerCapture(event.pointerId);
-    if (lasso) this.at.lasso = [from];
-    this.hover(-1);
-  }
-
-  drag(event) {
-    const {held} = this;
-    const [x, y] = this.spotOf(event);
-    if (!held) {
-      this.hover(this.under(x, y), x, y);
-      return;
-    }
-    const [dx, dy] = [x - held.from[0], y - held.from[1]];
-    if (Math.hypot(dx, dy) > 4) held.moved = true;
-    if (held.lasso) {
-      this.at.lasso.push([x, y]);
-      this.paintOver();
-    } else if (held.moved) {
-      this.pan(held.x + dx, held.y + dy);
-    }
-  }
-
-  release() {
-    const {held} = this;
-    const line = this.at.lasso;
-    this.held = this.at.lasso = null;
-    if (!held) return;
-    if (held.lasso && held.moved) {
-      this.choose(this.within(line));
-    } else if (!held.moved) {
-      const i = this.under(...held.from);
-      this.choose(i < 0 ? [] : [i]);
-    } else {
-      this.paintOver();
-    }
-  }
-
-  key(event) {
-    const {at} = this;
-    const arrow = ARROWS[event.key];
-    if (arrow) this.pan(at.x + arrow[0], at.y + arrow[1]);
-    else if (event.key === "+" || event.key === "=") this.zoom(1.3);
-    else if (event.key === "-") this.zoom(1 / 1.3);
-    else if (event.key === "Escape") this.choose([]);
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
   }
 }

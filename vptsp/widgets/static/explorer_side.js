@@ -1,18 +1,17 @@
 // Beside the explorer's map: what is chosen, its neighbours, and the classes by their R@1.
-import {make} from "./dom.js";
+import {asOneStop, button, make} from "./dom.js";
 import {range, which} from "./typed.js";
 
 const MOST_TILES = 120;
 const MOST_LINES = 24;
 const MOST_CLASSES = 200;
-const HELP =
-  "Point at an image to see it, click to see its neighbours, draw a lasso around many.";
+const HELP = "Point at an image or a star to see it, click to see its neighbours, draw a lasso "
+  + "around many (Shift adds, Alt removes).";
 
 export class Side {
-  constructor(study, sheet, choose) {
-    this.study = study;
-    this.sheet = sheet;
-    this.choose = choose;
+  // choose(ids): what to do with images that are clicked here; open(p): with a proxy
+  constructor(study, sheet, choose, open) {
+    Object.assign(this, {study, sheet, choose, open});
     this.status = make("div", {className: "v-status", role: "status"});
     this.panel = make("div", {className: "v-panel"});
     this.listTitle = make("h4");
@@ -26,7 +25,30 @@ export class Side {
     const many = picked.length > MOST_LINES;
     const shown = picked.slice(0, MOST_TILES);
     this.panel.replaceChildren(...shown.map((i) => many ? this.tile(i) : this.line(i)));
-    this.showClasses(picked);
+    asOneStop(this.panel);
+    this.showClasses(picked.map((i) => this.study.label[i]));
+  }
+
+  // A proxy: its class, the images nearest to it, and its rival.
+  showProxy(p) {
+    const {study} = this;
+    const label = study.proxied[p];
+    this.status.textContent = study.describeProxy(p);
+    const tiles = study.nearestToProxy(p).map(([i, cosine]) => {
+      return this.withCosine(this.tile(i, study.label[i] === label ? "right" : "wrong"), cosine);
+    });
+    const rival = study.rival[p];
+    const others = rival < 0 ? [] : [button("nearest other proxy", () => this.open(rival))];
+    const images = () => this.choose(which(study.n, (i) => study.label[i] === label));
+    const buttons = make("div", {className: "v-row"}, button("its images", images), ...others);
+    this.panel.replaceChildren(make("div", {className: "v-line"}, ...tiles), buttons);
+    asOneStop(this.panel);
+    this.showClasses(rival < 0 ? [label] : [label, study.proxied[rival]]);
+  }
+
+  withCosine(tile, cosine) {
+    const words = {textContent: cosine.toFixed(2), title: "cosine of the two embeddings"};
+    return make("span", {className: "v-near"}, tile, make("small", words));
   }
 
   words(picked) {
@@ -51,18 +73,21 @@ export class Side {
   line(i) {
     const {label} = this.study;
     const found = this.study.neighbours(i);
-    const tiles = found.map((j) => this.tile(j, label[j] === label[i] ? "right" : "wrong"));
+    const tiles = found.map((j, k) => {
+      const tile = this.tile(j, label[j] === label[i] ? "right" : "wrong");
+      return this.withCosine(tile, this.study.cosineTo(i, k));
+    });
     const arrow = make("span", {textContent: found.length ? "→" : ""});
     return make("div", {className: "v-line"}, this.tile(i), arrow, ...tiles);
   }
 
-  // The classes of what is chosen, or all, lowest R@1 first.
-  showClasses(picked) {
-    const {classes, label} = this.study;
-    const chosen = new Set(picked.map((i) => label[i]));
-    const rows = range(classes.length).filter((c) => !picked.length || chosen.has(c));
+  // The classes with these numbers, or all, lowest R@1 first.
+  showClasses(labels) {
+    const {classes} = this.study;
+    const chosen = new Set(labels);
+    const rows = range(classes.length).filter((c) => !labels.length || chosen.has(c));
     rows.sort((a, b) => (classes[a].rate ?? 2) - (classes[b].rate ?? 2));
-    this.listTitle.textContent = picked.length
+    this.listTitle.textContent = labels.length
       ? "R@1 of the classes chosen, and their images"
       : "R@1 of the classes, lowest first, and their images";
     const more = (rows.length - MOST_CLASSES).toLocaleString();
@@ -70,6 +95,7 @@ export class Side {
     const rest = rows.length > MOST_CLASSES ? [note] : [];
     const buttons = rows.slice(0, MOST_CLASSES).map((c) => this.classButton(c));
     this.list.replaceChildren(...buttons, ...rest);
+    asOneStop(this.list);
   }
 
   classButton(c) {

@@ -29,6 +29,23 @@ export const STAR = Array.from({length: 10}, (_, i) => {
   return {x: length * Math.cos(angle), y: length * Math.sin(angle)};
 });
 
+// The nearest of `numbers` in a direction from a place, and within 45 degrees of it; or -1.
+export function ahead([x, y], [dx, dy], numbers, placeOf) {
+  let best = -1;
+  let least = Infinity;
+  for (const i of numbers) {
+    const [px, py] = placeOf(i);
+    const along = (px - x) * dx + (py - y) * dy;
+    const aside = Math.abs((px - x) * dy) + Math.abs((py - y) * dx);
+    if (along <= 0 || aside > along) continue;
+    const distance = along + aside;
+    if (distance >= least) continue;
+    least = distance;
+    best = i;
+  }
+  return best;
+}
+
 // Points sorted into the cells of a screen, so that the nearest is found among few.
 export class PointGrid {
   // xs, ys: places of the points; skip(i): whether to leave one out

@@ -1,6 +1,8 @@
 // What Python's `payload` sends of a study, its bytes as arrays.
 import {array} from "./typed.js";
 
+const PARTS = 10000;  // of a cosine of one, as it is sent
+
 export class StudyData {
   constructor(payload) {
     Object.assign(this, payload);
@@ -15,6 +17,12 @@ export class StudyData {
     this.split = array(Uint8Array, payload.split);
     this.worst = [...array(Int32Array, payload.worst)];
     this.near = array(payload.wide === 2 ? Uint16Array : Uint32Array, payload.near);
+    this.cosine = array(Int16Array, payload.cosine);
+    const near = array(Int32Array, payload.star_near);
+    const cosine = array(Int16Array, payload.star_cosine);
+    this.starNear = {near, cosine, count: near.length / this.proxied.length};
+    this.rival = array(Int32Array, payload.rival);
+    this.rivalCosine = array(Int16Array, payload.rival_cosine);
     this.columns = payload.columns.map((column) => {
       const values = array(column.names ? Int32Array : Float32Array, column.values);
       return {...column, values};
@@ -35,6 +43,33 @@ export class StudyData {
   neighbours(i) {
     const count = this.near.length / this.n;
     return [...this.near.subarray(i * count, (i + 1) * count)].filter((j) => j < this.n);
+  }
+
+  // The cosine of image `i` to the `k`-th of them.
+  cosineTo(i, k) {
+    return this.cosine[i * this.cosine.length / this.n + k] / PARTS;
+  }
+
+  // The images nearest to proxy `p`, nearest first: [number, cosine].
+  nearestToProxy(p) {
+    const {near, cosine, count} = this.starNear;
+    return [...near.subarray(p * count, (p + 1) * count)]
+      .map((i, k) => [i, cosine[p * count + k] / PARTS]);
+  }
+
+  rateText({rate}) {
+    return rate === null ? "no R@1" : `R@1 ${(100 * rate).toFixed(0)}%`;
+  }
+
+  // Proxy `p` in words.
+  describeProxy(p) {
+    const shown = this.classes[this.proxied[p]];
+    const rival = this.rival[p];
+    const words = `proxy of ${shown.name}, ${this.rateText(shown)}`;
+    if (rival < 0) return words;
+    const other = this.classes[this.proxied[rival]].name;
+    const cosine = (this.rivalCosine[p] / PARTS).toFixed(2);
+    return `${words}; nearest other proxy: ${other} (cosine ${cosine})`;
   }
 
   describe(i) {
