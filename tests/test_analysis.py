@@ -203,6 +203,7 @@ def test_a_run_that_is_loaded_has_its_epochs(tmp_path):
     found = study(run, progress=None)
     for one, other in zip(found.stages, snapshots.stages, strict=True):
         assert torch.equal(one["embeddings"], other["embeddings"])
+        assert list(one["proxies"]) == list(other["proxies"]) == ["proxy", "semantic", "bias"]
         assert all(torch.equal(one["proxies"][name], points) for name, points in other["proxies"].items())
     assert epochs_of(Run.load(tmp_path/"run", RetrievalData("others", data.train, emoji.query))) == [3]
     run.cfg = run.cfg.replace(keep="best", holdout=.5)                # then the model is that of the best epoch

@@ -85,6 +85,8 @@ class Snapshots(Callback):
         with replacing(t.out/"snapshots"/f"{epoch:04}.safetensors") as part:
             write_tensors(part, points, {"epoch": epoch, "images": _images(t.data, pools)})
 
+_kinds = ("proxy", "semantic", "bias")
+
 def _images(data: RetrievalData, pools: Mapping[str, ImageSet]) -> dict[str, Any]:
     "Which images a stage is of."
     return {"sha256": data.sha256, **{name: len(images) for name, images in pools.items()}}
@@ -100,5 +102,6 @@ def kept_stages(
     for file in sorted((Path(folder)/"snapshots").glob("*.safetensors")):
         about, points = read_tensors(file)
         if about.get("images") != images or last is not None and about["epoch"] > last: continue
-        stages.append({"epoch": about["epoch"], "embeddings": points.pop("embeddings"), "proxies": points})
+        proxies = {kind: points[kind] for kind in _kinds if kind in points}     # a file has them in another order
+        stages.append({"epoch": about["epoch"], "embeddings": points["embeddings"], "proxies": proxies})
     return stages

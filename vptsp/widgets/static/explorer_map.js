@@ -126,7 +126,7 @@ export class StudyMap {
     for (let i = 0; i < this.study.n; i++) {
       const colour = columnColour(this.column, i);
       this.ink[i] = pixel(colour);
-      this.faint[i] = pixel(colour, 90);
+      this.faint[i] = pixel(colour, 120);
     }
     this.draw();
   }
@@ -313,8 +313,10 @@ export class StudyMap {
     this.tip.hidden = i < 0 && star < 0;
     if (this.tip.hidden) return;
     const {clientWidth, clientHeight} = this.element;
-    this.tip.style.left = `${Math.min(x + 14, clientWidth - 130)}px`;
-    this.tip.style.top = `${y > clientHeight - 150 ? y - 145 : y + 14}px`;
+    const {offsetWidth, offsetHeight} = this.tip;
+    const below = y + 14 + offsetHeight <= clientHeight;
+    this.tip.style.left = `${Math.min(x + 14, clientWidth - offsetWidth - 4)}px`;
+    this.tip.style.top = `${below ? y + 14 : Math.max(0, y - 14 - offsetHeight)}px`;
   }
 
   fillTipOfProxy(p) {
