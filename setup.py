@@ -11,7 +11,7 @@ config.read(here/"settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
 readme = here/"README.md"
-trial = ["compare.json", "runs.jsonl", "classes.json", "frozen.json", "runs/*/*/classes.json"]  # that demo shows
+tuned = ["compare.json", "runs.jsonl", "classes.json", "frozen.json", "runs/*/*/classes.json"]  # that demo shows
 
 setup(
     name=cfg["lib_name"],
@@ -31,7 +31,7 @@ setup(
         "vptsp": ["presets/*.yaml", "py.typed"],
         "vptsp.widgets": ["static/*.js", "static/*.css", "static/*.html", "static/*.json"],
         "vptsp.bundle": ["*/*.webp", "*/*.csv", "*/*.json", "*/*.md", "*/*.safetensors",
-                         *(f"experiments/trial/{name}" for name in trial)],
+                         *(f"experiments/tuned/{name}" for name in tuned)],
     },
     python_requires=">=" + cfg["min_python"],
     install_requires=shlex.split(cfg["requirements"]),

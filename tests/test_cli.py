@@ -270,11 +270,11 @@ def test_an_installed_package_brings_data_backbone_presets_and_pages(tmp_path):
     out = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert out.returncode == 0 and int(out.stdout) == 3098, out.stderr
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    bundle, known = site/"vptsp"/"bundle"/"experiments", Comparison.load(ROOT/"data"/"experiments"/"trial")
+    bundle, known = site/"vptsp"/"bundle"/"experiments", Comparison.load(ROOT/"data"/"experiments"/"tuned")
     there = {str(p.relative_to(bundle)) for p in bundle.rglob("*") if p.is_file()} - {"README.md"}
-    shared = {f"trial/{name}" for name in ("compare.json", "runs.jsonl", "classes.json", "frozen.json")}
+    shared = {f"tuned/{name}" for name in ("compare.json", "runs.jsonl", "classes.json", "frozen.json")}
     runs = {(arm.replace(" ", "_"), seed) for arm, seed in known.results.classes}
-    assert there == shared | {f"trial/runs/{folder}/{seed}/classes.json" for folder, seed in runs}
+    assert there == shared | {f"tuned/runs/{folder}/{seed}/classes.json" for folder, seed in runs}
     words = [sys.executable, "-c", MEASURED]
     out = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert out.stdout.splitlines() == known.lines(), out.stderr

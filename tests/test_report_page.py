@@ -14,7 +14,7 @@ from vptsp.data import RetrievalData
 from vptsp.files import DamagedFile, write_json
 from vptsp.widgets import measured, report
 
-TRIAL = Path(__file__).parents[1]/"data"/"experiments"/"trial"
+TUNED = Path(__file__).parents[1]/"data"/"experiments"/"tuned"
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +89,12 @@ def shown(small, tmp_path, monkeypatch):
 @pytest.fixture
 def bundle(tmp_path):
     "A copy of the folder, which may be damaged."
-    shutil.copytree(TRIAL, tmp_path/"bundle"/"experiments"/"trial")
+    shutil.copytree(TUNED, tmp_path/"bundle"/"experiments"/"tuned")
     return tmp_path/"bundle"
 
 def test_the_second_table_is_what_the_folder_holds(shown, bundle, small):
     text, page, about = shown(bundle)
-    before = Comparison.load(TRIAL)
+    before = Comparison.load(TUNED)
     own, _, second = text.partition("Measured before, not now: ")
     assert own.rstrip().endswith("s in all") and "150 training classes, 532 classes unseen in training, 84 px" in second
     assert "vptsp fetch dinov2s" in second and "data/experiments/README.md" in second
@@ -119,14 +119,14 @@ def no_settings(folder): write_json(folder/"compare.json", {"arms": {}})
 def no_figures(folder): write_json(folder/"frozen.json", {"a": {}})
 
 @pytest.mark.parametrize("damage, named", [(cut, "runs.jsonl"), (no_runs, "runs.jsonl"), (no_names, "frozen.json"),
-                                           (no_settings, "runs.jsonl"), (no_figures, "trial")])
+                                           (no_settings, "runs.jsonl"), (no_figures, "tuned")])
 def test_a_damaged_folder_is_a_sentence(bundle, damage, named):
-    folder = bundle/"experiments"/"trial"
+    folder = bundle/"experiments"/"tuned"
     damage(folder)
     with pytest.raises(DamagedFile, match=rf"{named}' is damaged"): measured.measured_before(folder)
 
 def test_with_a_damaged_folder_the_demo_goes_on(shown, bundle):
-    cut(bundle/"experiments"/"trial")
+    cut(bundle/"experiments"/"tuned")
     text, page, _ = shown(bundle)
     assert text.count("measured before") == 1 and "runs.jsonl' is damaged" in text
     assert "measured before" not in page.lower()
@@ -135,9 +135,9 @@ def test_with_a_damaged_folder_the_demo_goes_on(shown, bundle):
 
 def test_the_first_page_has_the_figures_of_the_folder():
     "README's table has every method, each at its best rate."
-    text = (TRIAL.parents[2]/"README.md").read_text("utf-8").partition("## What it gives on a real transformer")[2]
+    text = (TUNED.parents[2]/"README.md").read_text("utf-8").partition("## What it gives on a real transformer")[2]
     lines = [line for line in text.split("\n## ")[0].splitlines() if line.startswith("|")][2:]
-    rows = [row for name in ("rate", "rate_vptsp-g") for row in Comparison.load(TRIAL.parent/name).rows]
+    rows = [row for name in ("rate", "rate_vptsp-g") for row in Comparison.load(TUNED.parent/name).rows]
     best = {}
     for row in rows:
         name = row["arm"] if row["arm"] == "vpt random" else row["method"]

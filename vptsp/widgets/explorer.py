@@ -61,16 +61,19 @@ def _nearest(
     near: np.ndarray,   # of each image the nearest, (n, k), n where there are fewer
 ) -> dict:
     "How near they are; of each proxy the nearest images and the nearest other proxy."
-    embeddings, proxies = (F.normalize(x, dim=1) for x in (study.stages[-1]["embeddings"],
-                                                           study.stages[-1]["proxies"]["proxy"]))
+    last = study.stages[-1]
+    embeddings = F.normalize(last["embeddings"], dim=1)
     found = np.minimum(near, len(study) - 1).astype(np.int64)
     cosines = torch.stack([(embeddings*embeddings[column]).sum(1) for column in found.T], 1)
-    star_cosines, star_near = neighbours(proxies, embeddings, min(7, len(study)))
-    rival_cosines, rivals = torch.zeros(len(proxies), 1), torch.full((len(proxies), 1), -1)
-    if len(proxies) > 1: rival_cosines, rivals = neighbours(proxies, None, 1)
-    return dict(cosine=_packed_cosines(cosines), star_near=star_near.to(torch.int32).numpy().tobytes(),
-                star_cosine=_packed_cosines(star_cosines), rival=rivals.to(torch.int32).numpy().tobytes(),
-                rival_cosine=_packed_cosines(rival_cosines))
+    return dict(cosine=_packed_cosines(cosines), **_nearest_to(last["proxies"].get("proxy"), embeddings))
+
+def _nearest_to(proxies: torch.Tensor | None, embeddings: torch.Tensor) -> dict:
+    p = 0 if proxies is None else len(proxies)
+    none = torch.zeros(p, 1), torch.full((p, 1), -1)
+    to_images, images = neighbours(proxies, embeddings, min(7, len(embeddings))) if p else none
+    to_rivals, rivals = neighbours(proxies, None, 1) if p > 1 else none
+    return dict(star_near=images.to(torch.int32).numpy().tobytes(), star_cosine=_packed_cosines(to_images),
+                rival=rivals.to(torch.int32).numpy().tobytes(), rival_cosine=_packed_cosines(to_rivals))
 
 def payload(
     study: Study,

@@ -22,7 +22,7 @@ def measured_before(
     folder: str | Path | None = None,  # of a comparison; None for the one that comes with the package
 ) -> Comparison | None:                # None where there is none
     "What was measured before. Raises `DamagedFile`."
-    folder = Path(folder) if folder is not None else bundled_folder()/"experiments"/"trial"
+    folder = Path(folder) if folder is not None else bundled_folder()/"experiments"/"tuned"
     if not (folder/"compare.json").is_file(): return None
     try:
         c = Comparison.load(folder)
@@ -52,10 +52,7 @@ def measured_words(
     parts = [f"{trained:,} training classes"]*bool(trained) + [f"{len(unseen):,} {about['measured on']}"]*bool(unseen)
     what = ", ".join([*parts, f"{c.cfg.image_size} px", f"seeds: {len({row['seed'] for row in c.rows})}"])
     backbone = printable(c.cfg.backbone)
-    rounded = c.cfg.mixed_precision == "bf16"
     return [f"Measured before, not now: {printable(c.cfg.dataset)} on {backbone}, {what}.",
-            *["Trained in bf16, by which the trained rows lost several points (nbs/15c_process.ipynb); it will be "
-              "repeated in fp32."]*rounded,
             f"Differences are in points from {_measured_from(c)}, paired by seed, with their 95% "
             "interval over seeds; a verdict also asks the one over test classes.",
             f"To repeat it: vptsp fetch {backbone}, then the command in data/experiments/README.md; "
