@@ -49,3 +49,26 @@ export function asOneStop(list) {
     next.focus();
   };
 }
+
+// Put text on the clipboard: whether that was allowed.
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {                                     // a page that was opened as a file has none
+    const field = make("textarea", {value: text, readOnly: true});
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+}
+
+// Hand a text over as a file.
+export function download(name, text, type) {
+  const href = URL.createObjectURL(new Blob([text], {type}));
+  make("a", {href, download: name}).click();
+  setTimeout(() => URL.revokeObjectURL(href), 1000);
+  return true;
+}

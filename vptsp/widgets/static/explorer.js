@@ -1,7 +1,8 @@
 // The explorer: a map of images and proxies to look around in.
 import {KINDS, PALETTE, RAMP, gradient, named} from "./colours.js";
-import {asRoot, button, make} from "./dom.js";
+import {asRoot, button, copy, download, make} from "./dom.js";
 import {StudyMap} from "./explorer_map.js";
+import {asCsv, asNumbers, asPaths, search} from "./explorer_search.js";
 import {Side} from "./explorer_side.js";
 import {StudyData} from "./study.js";
 import {TileSheet} from "./tiles.js";
@@ -69,13 +70,44 @@ class ExplorerView {
     const home = button("whole map", () => map.whole());
     const colour = make("label", {}, "colour by ", this.colour);
     const choosing = [worst, this.lassoButton(), invert, this.backButton, clear];
-    return row(colour, ...this.searchField(), ...choosing, home);
+    const whole = button("full screen", () => this.fullScreen());
+    return row(colour, ...this.searchField(), ...choosing, this.exportField(), home, whole);
+  }
+
+  // Ways to take the choice away; of nothing chosen, of all images that are shown.
+  exportField() {
+    const {study} = this;
+    const acts = {
+      "paths to the clipboard": (ids) => copy(asPaths(study, ids)),
+      "numbers to the clipboard": (ids) => copy(asNumbers(ids)),
+      "table as a CSV file": (ids) => download("images.csv", asCsv(study, ids), "text/csv")
+    };
+    const words = Object.keys(acts).map((name) => make("option", {value: name, textContent: name}));
+    const field = make("select", {ariaLabel: "export what is chosen"},
+      make("option", {value: "", textContent: "export ..."}), ...words);
+    field.onchange = async () => {
+      const {picked} = this.map;
+      const ids = picked.length ? picked : this.map.shownImages();
+      const done = await acts[field.value](ids);
+      const count = `${ids.length.toLocaleString()} images`;
+      this.side.status.textContent = done ? `${count}: ${field.value}` : "the browser refused this";
+      field.value = "";
+    };
+    return field;
+  }
+
+  fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.requestFullscreen?.();
   }
 
   searchField() {
     const id = `vptsp-classes-${this.study.id}`;
-    const words = "search a class";
-    this.search = make("input", {type: "search", placeholder: words, ariaLabel: words, list: id});
+    const words = "search a class, file, ...";
+    const title = "a class or a part of its name; else any other column or file. "
+      + "Also: vendor: noto, MAP@R: < 0.2, /a pattern/";
+    const field = {type: "search", placeholder: words, ariaLabel: "search", title, list: id};
+    this.search = make("input", field);
     this.search.onchange = () => this.find(this.search.value);
     this.search.onkeydown = (event) => event.stopPropagation();  // a notebook's shortcuts
     const offered = this.study.classes.slice(0, MOST_NAMES);
@@ -185,9 +217,7 @@ class ExplorerView {
   }
 
   invert() {
-    const {chosen, hidden} = this.map;
-    const {n, split} = this.study;
-    this.choose(which(n, (i) => !chosen[i] && !hidden.has(split[i])));
+    this.choose(this.map.shownImages().filter((i) => !this.map.chosen[i]));
   }
 
   remember() {
@@ -216,20 +246,26 @@ class ExplorerView {
     this.set("selected", new DataView(Int32Array.from(picked).buffer));
   }
 
-  // The images of the class of that name, or of all with it in their name.
+  // The images that are meant by words: see `search`.
   find(words) {
-    const {n, classes, label} = this.study;
-    const wanted = words.trim().toLowerCase();
-    if (!wanted) {
+    if (!words.trim()) {
       this.choose([]);
       return;
     }
-    const names = classes.map(({name}) => name.toLowerCase());
-    const exact = names.indexOf(wanted);
-    const hit = names.map((name, c) => exact >= 0 ? c === exact : name.includes(wanted));
-    const ids = which(n, (i) => hit[label[i]]);
-    this.choose(ids);
-    if (!ids.length) this.side.status.textContent = `no class has "${words}" in its name`;
+    let found = null;
+    try {
+      found = search(this.study, words);
+    } catch (error) {
+      this.side.status.textContent = `not a pattern: ${error.message}`;
+      return;
+    }
+    this.choose(found.ids);
+    const {status} = this.side;
+    const count = found.ids.length.toLocaleString();
+    if (!found.ids.length) status.textContent = `nothing with "${words}" in ${found.where}`;
+    else if (found.where !== "class") {
+      status.textContent = `${count} images with "${words}" in ${found.where}`;
+    }
   }
 
   // What Python sets.

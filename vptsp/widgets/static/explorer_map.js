@@ -232,7 +232,7 @@ export class StudyMap {
     }
     context.lineWidth = 1.5 * this.ratio;
     for (const [from, found, label] of lines) {
-      for (const j of found.filter((i) => !this.hidden.has(study.split[i]))) {
+      for (const j of found.filter((i) => this.isShown(i))) {
         const right = study.label[j] === label;
         const to = this.spot(j);
         context.strokeStyle = right ? RIGHT : WRONG;
@@ -246,6 +246,14 @@ export class StudyMap {
     }
   }
 
+  isShown(i) {
+    return !this.hidden.has(this.study.split[i]);
+  }
+
+  shownImages() {
+    return which(this.study.n, (i) => this.isShown(i));
+  }
+
   // What is pointed at.
 
   under(x, y) {
@@ -254,10 +262,10 @@ export class StudyMap {
   }
 
   makeGrid() {
-    const {n, split} = this.study;
+    const {n} = this.study;
     const xs = Float64Array.from({length: n}, (_, i) => this.px(this.at.places[2 * i]));
     const ys = Float64Array.from({length: n}, (_, i) => this.py(this.at.places[2 * i + 1]));
-    return new PointGrid(xs, ys, this.width, this.height, (i) => this.hidden.has(split[i]));
+    return new PointGrid(xs, ys, this.width, this.height, (i) => !this.isShown(i));
   }
 
   // The image or the star at a place of the element; of both the nearer.
@@ -283,9 +291,9 @@ export class StudyMap {
 
   // To the nearest image in a direction, from the one that is pointed at or from the middle.
   step(dx, dy) {
-    const {study, at} = this;
+    const {at} = this;
     const from = at.hover >= 0 ? this.spot(at.hover) : [this.width / 2, this.height / 2];
-    const shown = which(study.n, (i) => i !== at.hover && !this.hidden.has(study.split[i]));
+    const shown = this.shownImages().filter((i) => i !== at.hover);
     const next = ahead(from, [dx, dy], shown, (i) => this.spot(i));
     if (next < 0) return;
     const [x, y] = this.spot(next).map((value) => value / this.ratio);
@@ -338,9 +346,8 @@ export class StudyMap {
 
   // The images within a line drawn on the map.
   within(polygon) {
-    const {n, split} = this.study;
     const drawn = polygon.map(([x, y]) => [x * this.ratio, y * this.ratio]);
-    return which(n, (i) => !this.hidden.has(split[i]) && inside(drawn, ...this.spot(i)));
+    return this.shownImages().filter((i) => inside(drawn, ...this.spot(i)));
   }
 
   // Time.

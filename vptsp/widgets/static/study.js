@@ -29,6 +29,13 @@ export class StudyData {
     });
   }
 
+  // What can be searched: the class first, then every other column, then the file.
+  searched() {
+    const columns = this.columns.filter(({name}) => name !== "class");
+    const files = this.files ? [{name: "file", texts: this.files}] : [];
+    return [this.column("class"), ...columns, ...files];
+  }
+
   // Places on the map, x and y in turn, from 16 bits each.
   places(bytes) {
     const span = this.high - this.low;
@@ -81,6 +88,13 @@ export class StudyData {
     const value = column.values[i];
     if (column.names) return column.names[value] ?? "none";
     return Number.isNaN(value) ? "none" : value.toFixed(2);
+  }
+
+  // The same without rounding, and empty where there is none.
+  exactText(column, i) {
+    const value = column.values[i];
+    if (column.names) return column.names[value] ?? "";
+    return Number.isNaN(value) ? "" : String(value);
   }
 
   // Where proxy `p` of a kind is between two epochs: `moment` is 1.5 half way from the second on.
