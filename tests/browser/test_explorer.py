@@ -1,4 +1,5 @@
 "The notebooks of explorer and inspector, run and then played with: what the person sees, and what Python knows of it."
+import csv
 
 MAP = "document.querySelector('.vptsp-explorer').vptsp"
 PIXEL = """([x, y]) => {
@@ -170,6 +171,48 @@ def test_hands_on_the_map(lab):
     assert page.evaluate("document.activeElement === document.querySelectorAll('.v-class')[1]")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('.v-list')") is None
+
+
+def test_search_filter_and_export(lab):
+    page = explorer(lab)
+    shown = lab.python(SHOWN)
+    status = page.locator(".v-status")
+    def picked(): return page.evaluate(f"{MAP}.picked()")
+    def search(words):
+        page.fill(".vptsp-explorer input[type=search]", words)
+        page.keyboard.press("Enter")
+    def rows(where): return lab.python(f"[i for i in range(len(explorer.study)) for row in [explorer.study.row(i)] "
+                                       f"if {where}]")
+    search("vendor: noto")                                            # any column, any comparison, any pattern
+    assert picked() == rows("row['vendor'] == 'noto'") and 'with "vendor: noto" in vendor' in status.inner_text()
+    search("MAP@R: < 0.3")
+    assert picked() == rows("row['MAP@R'] < .3")
+    search("/moon|clock$/")
+    assert picked() == rows("'moon' in row['class'] or row['class'].endswith('clock')")
+    search("/(/")
+    assert status.inner_text().startswith("not a pattern")
+    search("")
+
+    page.select_option("[aria-label='filter by']", "vendor")         # a filter, and the classes that are left
+    button = page.locator(".v-filter button", has_text="twemoji")
+    left = [i for i in rows("row['vendor'] == 'twemoji'") if i in shown]
+    assert button.inner_text().split()[-1] == str(len(left))
+    button.click()
+    page.get_by_role("button", name="invert", exact=True).click()     # of what is shown
+    assert picked() == left
+    page.get_by_role("button", name="clear", exact=True).click()
+    classes = len(lab.python(f"{{int(explorer.study.labels[i]) for i in {left}}}"))
+    assert page.locator(".v-class").count() == classes
+    page.select_option("[aria-label='filter by']", "MAP@R")
+    page.locator("[aria-label='highest MAP@R']").fill("0.5")
+    page.get_by_role("button", name="invert", exact=True).click()
+    assert picked() == [i for i in rows("row['MAP@R'] <= .5") if i in shown]
+
+    with page.expect_download() as saved:
+        page.select_option("[aria-label='export what is chosen']", "table as a CSV file")
+    table = list(csv.DictReader(open(saved.value.path(), encoding="utf-8")))
+    assert [int(row["number"]) for row in table] == picked()
+    assert table[0]["class"] == lab.python(f"explorer.study.row({picked()[0]})['class']")
 
 
 def test_inspector(lab):

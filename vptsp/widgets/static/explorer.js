@@ -1,6 +1,7 @@
 // The explorer: a map of images and proxies to look around in.
 import {KINDS, PALETTE, RAMP, gradient, named} from "./colours.js";
 import {asRoot, button, copy, download, make} from "./dom.js";
+import {Filter} from "./explorer_filter.js";
 import {StudyMap} from "./explorer_map.js";
 import {asCsv, asNumbers, asPaths, search} from "./explorer_search.js";
 import {Side} from "./explorer_side.js";
@@ -37,9 +38,13 @@ class ExplorerView {
     this.sheet = new TileSheet(payload.sprite, payload.side, payload.across);
     const acts = {choose, open, back};
     this.map = new StudyMap(this.study, this.sheet, model.get("epoch"), acts);
-    this.side = new Side(this.study, this.sheet, choose, open);
+    this.side = new Side(this.study, this.sheet, choose, open, () => this.map.shownImages());
     this.key = make("div", {className: "v-row v-key"});
-    const left = make("div", {}, this.map.element, this.filters(), this.key);
+    this.filter = new Filter(this.study, this.map, (test) => {
+      this.map.showOnly(test);
+      this.side.refresh();
+    });
+    const left = make("div", {}, this.map.element, this.filters(), this.key, this.filter.element);
     const main = make("div", {className: "v-main"}, left, this.side.element);
     this.root = asRoot(make("div", {}, this.controls(), this.time(), main), "vptsp-explorer");
   }
@@ -150,9 +155,11 @@ class ExplorerView {
       return toggle(split, shown.has(split), (on) => {
         addOrDelete(map.hidden, i, !on);
         this.set("splits", study.splits.filter((_, j) => !map.hidden.has(j)));
-        map.moved();
+        map.showOnly();
+        this.side.refresh();
       });
     });
+    map.showOnly();
     const kinds = study.kinds.map((kind) => {
       const words = `${KINDS[kind].mark} ${KINDS[kind].name}`;
       return toggle(words, map.stars.kinds.has(kind), (on) => {

@@ -34,6 +34,8 @@ export class StudyMap {
       star: -1, proxy: -1, lasso: null, moving: epoch
     };
     this.hidden = new Set();                        // splits
+    this.visible = new Uint8Array(study.n).fill(1);
+    this.test = null;                               // which images a filter lets through
     this.picked = [];
     this.chosen = new Uint8Array(study.n);
     this.ink = new Uint32Array(study.n);
@@ -176,8 +178,8 @@ export class StudyMap {
   // The discs of those whose `chosen` is `pass`, or of all. All are left out as near to the border
   // as a large one would be.
   paintPoints(pixels, ink, radius, large, pass) {
-    const {width, height, hidden, chosen} = this;
-    const {n, split} = this.study;
+    const {width, height, visible, chosen} = this;
+    const {n} = this.study;
     const {places} = this.at;
     const span = this.span();
     const left = width / 2 - .5 * span + this.at.x * this.ratio;
@@ -185,7 +187,7 @@ export class StudyMap {
     const reach = Math.ceil(large);
     const offsets = disc(radius, width);
     for (let i = 0; i < n; i++) {
-      if (pass !== null && chosen[i] !== pass || hidden.has(split[i])) continue;
+      if (pass !== null && chosen[i] !== pass || !visible[i]) continue;
       const x = Math.round(left + places[2 * i] * span);
       const y = Math.round(bottom - places[2 * i + 1] * span);
       if (x < reach || y < reach || x >= width - reach || y >= height - reach) continue;
@@ -232,7 +234,7 @@ export class StudyMap {
     }
     context.lineWidth = 1.5 * this.ratio;
     for (const [from, found, label] of lines) {
-      for (const j of found.filter((i) => this.isShown(i))) {
+      for (const j of found.filter((i) => this.visible[i])) {
         const right = study.label[j] === label;
         const to = this.spot(j);
         context.strokeStyle = right ? RIGHT : WRONG;
@@ -246,12 +248,16 @@ export class StudyMap {
     }
   }
 
-  isShown(i) {
-    return !this.hidden.has(this.study.split[i]);
+  shownImages() {
+    return which(this.study.n, (i) => this.visible[i]);
   }
 
-  shownImages() {
-    return which(this.study.n, (i) => this.isShown(i));
+  // Show the images of the splits that are not hidden, and of these what passes a test.
+  showOnly(test = this.test) {
+    const {split} = this.study;
+    this.test = test;
+    this.visible = this.visible.map((_, i) => !this.hidden.has(split[i]) && (!test || test(i)));
+    this.moved();
   }
 
   // What is pointed at.
@@ -265,7 +271,7 @@ export class StudyMap {
     const {n} = this.study;
     const xs = Float64Array.from({length: n}, (_, i) => this.px(this.at.places[2 * i]));
     const ys = Float64Array.from({length: n}, (_, i) => this.py(this.at.places[2 * i + 1]));
-    return new PointGrid(xs, ys, this.width, this.height, (i) => !this.isShown(i));
+    return new PointGrid(xs, ys, this.width, this.height, (i) => !this.visible[i]);
   }
 
   // The image or the star at a place of the element; of both the nearer.

@@ -1,6 +1,6 @@
 // Beside the explorer's map: what is chosen, its neighbours, and the classes by their R@1.
 import {asOneStop, button, make} from "./dom.js";
-import {range, which} from "./typed.js";
+import {which} from "./typed.js";
 
 const MOST_TILES = 120;
 const MOST_LINES = 24;
@@ -9,9 +9,10 @@ const HELP = "Point at an image or a star to see it, click to see its neighbours
   + "around many (Shift adds, Alt removes).";
 
 export class Side {
-  // choose(ids): what to do with images that are clicked here; open(p): with a proxy
-  constructor(study, sheet, choose, open) {
-    Object.assign(this, {study, sheet, choose, open});
+  // choose(ids): what to do with images that are clicked here; open(p): with a proxy;
+  // shownImages(): those on the map, whose classes are listed while nothing is chosen
+  constructor(study, sheet, choose, open, shownImages) {
+    Object.assign(this, {study, sheet, choose, open, shownImages, labels: []});
     this.status = make("div", {className: "v-status", role: "status"});
     this.panel = make("div", {className: "v-panel"});
     this.listTitle = make("h4");
@@ -81,11 +82,17 @@ export class Side {
     return make("div", {className: "v-line"}, this.tile(i), arrow, ...tiles);
   }
 
-  // The classes with these numbers, or all, lowest R@1 first.
+  // Once other images are on the map.
+  refresh() {
+    this.showClasses(this.labels);
+  }
+
+  // The classes with these numbers, or of all that is on the map; lowest R@1 first.
   showClasses(labels) {
-    const {classes} = this.study;
-    const chosen = new Set(labels);
-    const rows = range(classes.length).filter((c) => !labels.length || chosen.has(c));
+    const {classes, label} = this.study;
+    this.labels = labels;
+    const shown = labels.length ? labels : this.shownImages().map((i) => label[i]);
+    const rows = [...new Set(shown)];
     rows.sort((a, b) => (classes[a].rate ?? 2) - (classes[b].rate ?? 2));
     this.listTitle.textContent = labels.length
       ? "R@1 of the classes chosen, and their images"
