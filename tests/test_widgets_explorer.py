@@ -105,6 +105,19 @@ def test_one_epoch_has_no_drift(found, inspector):
     titles = [ax.get_title() for ax in alone._figure().axes]
     assert "drift" not in titles and "drift" not in alone.alt and any("cosine" in title for title in titles)
 
+def test_explorer_and_inspector_follow_each_other(found, inspector):
+    explorer = Explorer(found, progress=None)
+    inspector.shown = -1
+    inspector.follow(explorer)
+    explorer.proxy = 2
+    assert inspector.shown == 2
+    explorer.proxy = -1                                              # images were chosen
+    assert inspector.shown == 2
+    inspector.turn_to("中文")
+    assert explorer.proxy == 2
+    other = Explorer(Study(**{**found.__dict__, "proxied": found.proxied[::-1].copy()}), progress=None)
+    with pytest.raises(ValueError, match="5 proxies and this inspector 5, or in another order"): inspector.follow(other)
+
 def test_turning(inspector):
     inspector.turn_to("HID")
     assert inspector.shown == 1

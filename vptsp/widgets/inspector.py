@@ -17,6 +17,7 @@ from ..files import printable
 from ..pictures import KINDS, picture_name, tile_row
 from ..runs import Run
 from .base import Widget, sprite
+from .explorer import Explorer
 
 if TYPE_CHECKING:  # matplotlib is imported by what draws with it
     from matplotlib.figure import Figure
@@ -175,6 +176,23 @@ class ProxyInspector(Widget):
             message = f"{len(fit)} of the {len(names)} training classes have {name!r} in their name{listed}."
             raise ValueError(message)
         self.shown = fit[0]
+
+    def follow(
+        self,
+        explorer: Explorer,   # of the same run
+    ) -> None:
+        """Open the page of a star that is clicked on the explorer's map, and show there whose page is open here.
+        Raises `ValueError` for another run's."""
+        if explorer.study.proxied.tolist() != self.figures.study.proxied.tolist():
+            message = (f"the explorer has {len(explorer.study.proxied)} proxies and this inspector "
+                       f"{len(self.figures.study.proxied)}, or in another order: make both of one run.")
+            raise ValueError(message)
+        def to_page(change: dict) -> None:
+            if change["new"] >= 0: self.shown = change["new"]      # a click beside the stars leaves the page open
+        def to_map(change: dict) -> None: explorer.proxy = change["new"]
+        explorer.observe(to_page, "proxy")
+        self.observe(to_map, "shown")
+        if self.shown >= 0: explorer.proxy = self.shown
 
     def _drawn_class(self) -> int:
         if self.shown >= 0: return self.shown
