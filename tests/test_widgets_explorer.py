@@ -113,8 +113,8 @@ def test_explorer_and_inspector_follow_each_other(found, inspector):
     assert inspector.shown == 2
     explorer.proxy = -1                                              # images were chosen
     assert inspector.shown == 2
-    inspector.turn_to("中文")
-    assert explorer.proxy == 2
+    inspector.turn_to("_hidden")
+    assert explorer.proxy == 1
     other = Explorer(Study(**{**found.__dict__, "proxied": found.proxied[::-1].copy()}), progress=None)
     with pytest.raises(ValueError, match="5 proxies and this inspector 5, or in another order"): inspector.follow(other)
 
