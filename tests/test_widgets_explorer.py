@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch.nn.functional as F
 import traitlets
+from PIL import Image
 from test_analysis import images, made_up
 
-from vptsp.analysis.study import Study, study
+from vptsp.analysis.study import Study, study, study_of
 from vptsp.data import RetrievalData
 from vptsp.pictures import RIGHT, WRONG
 from vptsp.widgets.explorer import Explorer, first_colour, payload
@@ -164,6 +165,20 @@ def test_first_sight(found, explorer):
     fresh.splits = ["train", "query"]
     assert "21 images of" in fresh._figure().axes[0].get_title()
     with pytest.raises(traitlets.TraitError, match="proxy 5 is none of the 5"): fresh.proxy = 5
+
+
+def test_embeddings_alone(found):
+    x = found.stages[-1]["embeddings"][found.split == 1]
+    pictures, names = [Image.new("RGB", (9, 9), (40*i, 0, 0)) for i in range(6)], ["d"]*3 + ["e"]*3
+    known = Explorer(x.numpy(), images=pictures, labels=names, columns={"age": np.arange(6.)}, progress=None)
+    assert known.study.classes == ["d", "e"] and known.study.row(4)["age"] == 4
+    assert known.study.columns["R@1"].tolist() == found.columns["R@1"][found.split == 1].tolist()
+    unknown = Explorer(x, images=pictures, progress=None)
+    assert unknown.study.classes == ["no class known"] and unknown.study.rates[0]["rate"] is None
+    assert unknown.study.near.tolist() == known.study.near.tolist() and unknown.colour == "class"
+    assert unknown.static().data.startswith(b"\x89PNG") and unknown.payload["proxied"] == []
+    with pytest.raises(ValueError, match="6 embeddings of 5 images"): Explorer(x, images=pictures[:5])
+    assert len(study_of(x, pictures, most=4)) == 4
 
 
 def test_one_class_has_no_rival(found):

@@ -105,19 +105,10 @@ def add_report(commands: Commands) -> None:
 # %% ../../nbs/39a_commands.pages.ipynb #acae4aee
 def _gallery_study(folder: str, most: int) -> "Study":
     "The images of a gallery, with the embeddings that it holds."
-    from vptsp.analysis.study import study
-    from vptsp.data import RetrievalData
-    from vptsp.images import ImageSet
+    from vptsp.analysis.study import study_of
     from vptsp.retrieval import Gallery
-    from vptsp.runs import Run
     gallery = Gallery.load(folder)
-    images, rows = gallery.images, range(len(gallery))
-    if len(gallery) > most: rows = range(0, len(gallery), -(-len(gallery)//most))
-    some = images.subset(rows)
-    data = RetrievalData(Path(folder).resolve().name, ImageSet([], [], []), some, sha256=gallery.fingerprint)
-    stage = {"epoch": 0, "embeddings": gallery.embeddings[list(rows)], "proxies": {}}
-    nothing: Any = None                                    # a gallery's model is not needed: it has embedded already
-    return study(Run(Config(), nothing, {}, [], data), [stage], most=most)
+    return study_of(gallery.embeddings, gallery.images, most=most, name=Path(folder).resolve().name)
 
 def _explore(args: Namespace) -> None:
     if args.out: check_page(args.out)

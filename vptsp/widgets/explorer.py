@@ -8,18 +8,20 @@ __all__ = ['MOST_TEXT', 'payload', 'first_colour', 'Explorer']
 # %% ../../nbs/31_widgets.explorer.ipynb #041f01d0
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import traitlets
 
-from ..analysis.study import Study, study
+from ..analysis.study import Study, study, study_of
 from ..files import printable
+from ..images import ImageSet
 from ..pictures import NONE, PALETTE, RIGHT, WRONG, colormap, picture_name
+from ..retrieval import Gallery
 from ..runs import Run
 from ..search import neighbours
 from .base import Widget, sprite
@@ -168,6 +170,25 @@ def first_colour(
     if len(study.classes) <= len(PALETTE): return "class"
     return "R@1" if any(answer is not None for answer in study.columns["R@1"]) else "class"
 
+def _study_of(
+    what: Any,
+    images: ImageSet | Sequence | None,
+    labels: Sequence | None,
+    columns: Mapping | None,
+    most: int,
+    k: int,
+) -> Study | None:   # None for a run
+    "A study as it is, or of a gallery, or of embeddings. Raises `ValueError` for embeddings without images."
+    if isinstance(what, Study): return what
+    if isinstance(what, Gallery):
+        name = what.root.name if what.root else "gallery"
+        return study_of(what.embeddings, what.images, labels, columns, most, k, name)
+    if not isinstance(what, (torch.Tensor, np.ndarray)): return None
+    if images is None:
+        message = "embeddings alone have nothing to show: give what they are of, images=[paths or PIL images]."
+        raise ValueError(message)
+    return study_of(what, images, labels, columns, most, k)
+
 class Explorer(Widget):
     """Map of images and proxies; at first sight of the test images, right and wrong where classes are many.
     `selected` are the numbers of the chosen images (rows of `study`), `proxy` is that of the open proxy, or -1; setting
@@ -185,7 +206,8 @@ class Explorer(Widget):
 
     def __init__(
         self,
-        run: Run | Study,                    # a run with its data, or what `study` makes of it
+        run: Run | Study | Gallery | torch.Tensor | np.ndarray,  # a run with its data; what `study` makes of it; a
+                                             # gallery; or embeddings (n, e) of any model
         stages: list[dict] | None = None,    # as for `study`
         columns: Mapping | None = None,      # as for `study`
         most: int = 100_000,                 # as for `study`
@@ -194,8 +216,11 @@ class Explorer(Widget):
         cache: str | Path | None = None,     # for maps and thumbnails; None: `maps` in the run's folder, if it has one
         side: int | None = None,             # of a thumbnail, in pixels
         progress: str | None = "embedding",  # text of the progress bars, None for none
+        images: ImageSet | Sequence | None = None,  # of embeddings: an `ImageSet`, paths or PIL images, (n,)
+        labels: Sequence | None = None,      # and their classes, (n,)
     ):
-        self.study = run if isinstance(run, Study) else study(run, stages, columns, most, k, progress)
+        seen = _study_of(run, images, labels, columns, most, k)
+        self.study = study(run, stages, columns, most, k, progress) if seen is None else seen
         folder = getattr(run, "folder", None)
         if cache is None and folder is not None: cache = Path(folder)/"maps"
         self.maps = self.study.maps(seed=seed, cache=cache)

@@ -32,7 +32,7 @@ from ..images import ImageSet
 from ..pictures import PALETTE, RIGHT, WRONG, data_uri
 from ..runs import Run
 from .base import as_text, page, script, sprite, style
-from .explorer import payload
+from .explorer import first_colour, payload
 from .measured import measured_before, measured_lines, measured_section
 
 # %% ../../nbs/35_widgets.report.ipynb #11565e1a
@@ -115,7 +115,8 @@ def _map(
     images = _test_study(run)
     drawn = payload(images, images.maps(), sprite(images, 40, most=3e6, progress=None))
     drawn["alt"] = f"Map of {len(images):,} test images of {len(images.classes):,} classes of {printable(images.name)}."
-    state = {"payload": drawn, "selected": b"", "colour": "class", "epoch": 0}
+    state = {"payload": drawn, "selected": b"", "proxy": -1, "colour": first_colour(images), "epoch": 0,
+             "splits": list(images.pools)}
     inside = page(f"{images.name}: test images under {title}", script("explorer.js"), style("explorer.css"), state,
                   alt=drawn["alt"])
     return f'<iframe id="map" title="{as_text(drawn["alt"])}" srcdoc="{html.escape(inside)}"></iframe>'
