@@ -371,6 +371,16 @@ def test_arms_with_names_are_compared_with_the_one_like_them():
     over = {s.arm: s.over for s in standing(arms_of(CFG, own)).summaries()}
     assert over == {"vpt": None, "VPT, PCA": "vpt", "vptsp-g": "vpt", "G, PCA": "VPT, PCA", "G, random": "vpt"}
 
+def test_a_baseline_with_a_name_of_its_own_is_the_one_that_is_meant():
+    c = standing(arms_of(CFG, {"vpt": {}, "vptsp-g": {}, "follows": {"method": "vpt", "lr_proxy": .5}}))
+    def over(baseline): return {s.arm: s.over for s in c.summaries(baseline)}
+    assert over(None) == {"vpt": None, "vptsp-g": "vpt", "follows": "vpt"}
+    assert over("follows") == {"vpt": "follows", "vptsp-g": "follows", "follows": None}
+    named = {"vptsp-g": {}, "follows": {"method": "vpt", "lr_proxy": .5}, "vpt": {}}
+    both = standing(arms_of(CFG, named, {"epochs": [2, 3]}))
+    over = {s.arm: s.over for s in both.summaries("follows epochs=2")}
+    assert over["vptsp-g epochs=3"] == "follows epochs=3" and over["vptsp-g epochs=2"] == "follows epochs=2"
+
 def test_what_does_not_vary_for_the_baseline_leaves_one_baseline():
     c = standing(arms_of(CFG, ["vpt", "vptsp-g"], {"lr_semantic": [.1, .3, 1.]}))
     assert {s.over for s in c.summaries()} == {None, "vpt"}

@@ -7,6 +7,7 @@ __all__ = ['Comparison', 'caption_of', 'compare', 'write_tables', 'pixel_embeddi
 
 # %% ../../nbs/25_analysis.compare.ipynb #abd12874
 import platform
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -156,12 +157,18 @@ def _arm_named(name: str, arms: Collection[str]) -> str:
                f"The arms are: {', '.join(map(printable, arms))}.")
     raise ConfigError(message)
 
+def _unvaried(arm: str) -> str:
+    "What an arm was called before values were added to its name."
+    return re.sub(r"( [\w+]+=\S*)+$", "", arm)
+
 def _opponents(c: Comparison, baseline: str) -> dict[str, str]:
-    "Arm -> what it is compared with: of the baseline's method the arm with the same varied values, else the baseline."
+    """Arm -> what it is compared with: of the baseline's method the arm with the same varied values, else the baseline.
+    A baseline with a name of its own is the one that is meant, but for values that were added to it."""
     arms = c.results.about.get("arms", {})
     if baseline not in arms: return {name: baseline for name in _titles(c) if name != baseline}
     own = {name: {**arm.get("settings", {}), **arm.get("regime", {})} for name, arm in arms.items()}
-    mates = [name for name, arm in arms.items() if arm["method"] == arms[baseline]["method"]]
+    method, called = arms[baseline]["method"], _unvaried(baseline)
+    mates = [name for name, arm in arms.items() if arm["method"] == method and called in (method, _unvaried(name))]
     varied = {k for mate in mates for k in own[mate] | own[baseline] if own[mate].get(k) != own[baseline].get(k)}
     def like(name): return [mate for mate in mates if all(own[mate].get(k) == own[name].get(k) for k in varied)]
     over = {name: baseline if name in mates else next(iter(like(name)), baseline) for name in own}
