@@ -27,7 +27,17 @@ def explorer(lab):
 
 
 def test_explorer(lab):
-    page = explorer(lab)
+    page = explorer(lab)                                              # one notebook for all: to run it takes a while
+    check_choosing(lab, page)
+    for check in (check_hands, check_search_filter_and_export):
+        lab.python("[setattr(explorer, name, value) for name, value in dict(epoch=len(explorer.maps) - 1, "
+                   "colour='super', selected=[], proxy=-1).items()]")
+        lab.until(f"{MAP}.at.moving === {lab.python('explorer.epoch')}")
+        page.get_by_role("button", name="whole map", exact=True).click()
+        check(lab, page)
+
+
+def check_choosing(lab, page):
     status, n = page.locator(".v-status"), lab.python("len(explorer.study)")
     def press(name): page.get_by_role("button", name=name, exact=True).click()
     def picked(): return page.evaluate(f"{MAP}.picked()")
@@ -103,8 +113,7 @@ def test_explorer(lab):
     assert lab.python("explorer.selected") == []
 
 
-def test_hands_on_the_map(lab):
-    page = explorer(lab)
+def check_hands(lab, page):
     shown = lab.python(SHOWN)
     def press(name): page.get_by_role("button", name=name, exact=True).click()
     def picked(): return page.evaluate(f"{MAP}.picked()")
@@ -173,8 +182,7 @@ def test_hands_on_the_map(lab):
     assert page.evaluate("document.activeElement.closest('.v-list')") is None
 
 
-def test_search_filter_and_export(lab):
-    page = explorer(lab)
+def check_search_filter_and_export(lab, page):
     shown = lab.python(SHOWN)
     status = page.locator(".v-status")
     def picked(): return page.evaluate(f"{MAP}.picked()")
