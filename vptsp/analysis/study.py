@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from .maps import umap_layout
 from .snapshots import Snapshots, kept_stages, pools_of, stage_of
+from ..embedding import _image_set
 from ..files import printable
 from ..images import ImageSet
 from ..labels import number_labels
@@ -228,7 +229,7 @@ def study_of(
     name: str = "images",                    # for titles
 ) -> Study:                                  # a row an image
     "Everything the explorer shows of embeddings. Raises `ValueError` where these do not belong together."
-    x, images = as_embeddings(embeddings, "embeddings").cpu().float(), _image_set(images, labels)
+    x, images = as_embeddings(embeddings, "embeddings").cpu().float(), _labelled(images, labels)
     if len(images) != len(x):
         message = f"{len(x)} embeddings of {len(images)} images: give an image for each."
         raise ValueError(message)
@@ -248,9 +249,9 @@ def _with_classes(images: ImageSet, labels: torch.Tensor, classes: list[str]) ->
     found.full_scale, found.srgb = images.full_scale, images.srgb
     return found
 
-def _image_set(images: ImageSet | Sequence, labels: Sequence | None) -> ImageSet:
+def _labelled(images: ImageSet | Sequence, labels: Sequence | None) -> ImageSet:
     "Images with these labels, or with their own, or with one class without a name."
-    found = images if isinstance(images, ImageSet) else ImageSet(list(images), [0]*len(images), [""])
+    found = _image_set(images)
     if labels is None: return found
     numbered = number_labels(labels)
     return _with_classes(found, numbered.numbers[0], list(map(str, numbered.values)))
