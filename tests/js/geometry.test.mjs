@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {PointGrid, STAR, ahead, disc, inside} from "../../vptsp/widgets/static/geometry.js";
+import {PointGrid, STAR, ahead, disc, inside, smoothDisc} from "../../vptsp/widgets/static/geometry.js";
 
 const square = [[0, 0], [10, 0], [10, 10], [0, 10]];
 
@@ -33,35 +33,64 @@ function* numbers() {
   }
 }
 
-function nearestOfAll(xs, ys, x, y, reach) {
+function nearestOfAll(places, x, y, reach) {
   let best = -1;
   let least = reach ** 2;
-  xs.forEach((px, i) => {
-    const distance = (px - x) ** 2 + (ys[i] - y) ** 2;
+  for (let i = 0; i < places.length / 2; i++) {
+    const distance = (places[2 * i] - x) ** 2 + (places[2 * i + 1] - y) ** 2;
     if (distance <= least) [best, least] = [i, distance];
-  });
+  }
   return best;
 }
 
-test("the grid finds what a search of all points finds", () => {
+function scattered() {
   const random = numbers();
-  const draw = (n, most) => Array.from({length: n}, () => random.next().value * most);
-  const [xs, ys] = [draw(300, 200), draw(300, 100)];
-  const grid = new PointGrid(xs, ys, 200, 100);
+  const draw = () => random.next().value;
+  return [draw, Float32Array.from({length: 600}, draw)];
+}
+
+test("the grid finds what a search of all points finds, near, far and outside", () => {
+  const [draw, places] = scattered();
+  const grid = new PointGrid(places);
   for (let i = 0; i < 200; i++) {
-    const [x, y] = [random.next().value * 200, random.next().value * 100];
-    assert.equal(grid.nearest(x, y, 10), nearestOfAll(xs, ys, x, y, 10));
+    const [x, y, reach] = [3 * draw() - 1, 3 * draw() - 1, .5 * draw()];
+    assert.equal(grid.nearest(x, y, reach), nearestOfAll(places, x, y, reach));
   }
 });
 
-test("of two points at one place the later is found, which is drawn on top", () => {
-  assert.equal(new PointGrid([5, 5], [5, 5], 20, 20).nearest(6, 5, 10), 1);
+test("what lies in a box is found in order, and counted not too low", () => {
+  const [draw, places] = scattered();
+  const grid = new PointGrid(places);
+  const all = [...Array(300).keys()];
+  for (let i = 0; i < 50; i++) {
+    const [left, low] = [draw(), draw()];
+    const box = [left, low, left + .3 * draw(), low + .3 * draw()];
+    const isIn = (j) => places[2 * j] >= box[0] && places[2 * j] <= box[2]
+      && places[2 * j + 1] >= box[1] && places[2 * j + 1] <= box[3] && j % 3;
+    assert.deepEqual(grid.within(box, (j) => j % 3), all.filter(isIn));
+    assert.ok(grid.count(box) >= all.filter(isIn).length);
+  }
+  assert.equal(grid.count([-1, -1, 2, 2]), 300);
 });
 
-test("points that are hidden or beyond the screen are not found", () => {
-  const hidden = new PointGrid([5, 25, -1], [5, 5, 5], 20, 20, (i) => i === 0);
-  assert.equal(hidden.nearest(5, 5, 10), -1);
-  assert.equal(hidden.nearest(19, 5, 10), -1);
+test("of two points at one place the later is found, which is drawn on top", () => {
+  assert.equal(new PointGrid([.5, .5, .5, .5]).nearest(.6, .5, .2), 1);
+});
+
+test("points that are hidden or too far away are not found, and of none there is none", () => {
+  const grid = new PointGrid([0, 0, 1, 1]);
+  assert.equal(grid.nearest(0, 0, .5, (i) => i !== 0), -1);
+  assert.equal(grid.nearest(.5, .5, .5), -1);
+  assert.equal(new PointGrid([]).nearest(.5, .5, 1), -1);
+});
+
+test("a smooth disc is full within and covered in part at its rim", () => {
+  const {full, rim, covers} = smoothDisc(2.2, 100);
+  assert.ok(full.includes(0) && full.includes(1) && !full.includes(3));
+  assert.ok(covers.every((cover) => cover > 0 && cover < 1));
+  assert.equal(new Set([...full, ...rim]).size, full.length + rim.length);
+  const area = full.length + covers.reduce((sum, cover) => sum + cover, 0);
+  assert.ok(Math.abs(area - Math.PI * 2.2 ** 2) < 1, area);
 });
 
 test("an arrow goes to the nearest in its direction, and nowhere where there is none", () => {

@@ -4,9 +4,9 @@ import {asRoot, button, copy, download, make} from "./dom.js";
 import {Filter} from "./explorer_filter.js";
 import {StudyMap} from "./explorer_map.js";
 import {asCsv, asNumbers, asPaths, search} from "./explorer_search.js";
+import {sheetOf} from "./explorer_sheet.js";
 import {Side} from "./explorer_side.js";
 import {StudyData} from "./study.js";
-import {TileSheet} from "./tiles.js";
 import {array, which} from "./typed.js";
 
 const MOST_NAMES = 2000;  // that the search field offers
@@ -35,7 +35,7 @@ class ExplorerView {
     const back = () => this.back();
     this.past = [];                                 // what was chosen before, the last at the end
     this.study = new StudyData(payload);
-    this.sheet = new TileSheet(payload.sprite, payload.side, payload.across);
+    this.sheet = sheetOf(model, payload);
     const acts = {choose, open, back};
     this.map = new StudyMap(this.study, this.sheet, model.get("epoch"), acts);
     this.side = new Side(this.study, this.sheet, choose, open, () => this.map.shownImages());
@@ -146,7 +146,7 @@ class ExplorerView {
     return line;
   }
 
-  // Which splits and which kinds of proxies are shown.
+  // Which splits, kinds of proxies, names and thumbnails are shown.
   filters() {
     const {study, map} = this;
     const shown = new Set(this.model.get("splits"));
@@ -167,7 +167,12 @@ class ExplorerView {
         map.draw();
       });
     });
-    return row(...splits, ...kinds);
+    const layers = [["names", map.names], ["thumbnails when near", map.thumbnails]];
+    const toggles = layers.map(([words, layer]) => toggle(words, layer.on, (on) => {
+      layer.on = on;
+      map.draw();
+    }));
+    return row(...splits, ...kinds, ...toggles);
   }
 
   // What the colours mean.

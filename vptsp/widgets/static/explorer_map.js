@@ -2,24 +2,38 @@
 import {NONE, RIGHT, WRONG, named, rgb, scale} from "./colours.js";
 import {make} from "./dom.js";
 import {Hands} from "./explorer_hands.js";
+import {Names} from "./explorer_names.js";
+import {PointPainter, isCrowded} from "./explorer_points.js";
 import {Stars, stroke} from "./explorer_stars.js";
-import {PointGrid, ahead, disc, inside} from "./geometry.js";
+import {Thumbnails} from "./explorer_tiles.js";
+import {PointGrid, ahead, inside} from "./geometry.js";
 import {which} from "./typed.js";
 
 const REACH = 10;     // pixels from the pointer to an image that it still points at
 const TIP_SIDE = 96;
 const MOST_LINED = 3;  // images whose neighbours are joined to them by lines
+const STEPS = 250;     // colours that numbers are shown in
+const ASIDE = 120;     // of 255: how strong images are while others are chosen
 
 // A pixel as one number of 32 bits, little-endian.
-function pixel([red, green, blue], alpha = 255) {
-  return (alpha << 24 | blue << 16 | green << 8 | red) >>> 0;
+function pixel([red, green, blue]) {
+  return (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
 }
 
-function columnColour(column, i) {
-  const value = column.values[i];
-  if (column.names) return rgb(column.colours?.[value] ?? named(value));
-  if (Number.isNaN(value)) return rgb(NONE);
-  return scale((value - column.low) / ((column.high - column.low) || 1));
+// Of a column's values, as pixels: a function of the image.
+function inksOf(column) {
+  const {values, low, high} = column;
+  if (column.names) {
+    const inks = column.names.map((_, value) => pixel(rgb(column.colours?.[value] ?? named(value))));
+    const none = pixel(rgb(NONE));
+    return (i) => values[i] < 0 ? none : inks[values[i]];
+  }
+  const inks = Array.from({length: STEPS + 1}, (_, step) => pixel(scale(step / STEPS)));
+  const none = pixel(rgb(NONE));
+  return (i) => {
+    const share = (values[i] - low) / ((high - low) || 1);
+    return share >= 0 ? inks[Math.round(STEPS * Math.min(share, 1))] : none;
+  };
 }
 
 export class StudyMap {
@@ -35,6 +49,7 @@ export class StudyMap {
     };
     this.hidden = new Set();                        // splits
     this.visible = new Uint8Array(study.n).fill(1);
+    this.hiddenCount = 0;
     this.test = null;                               // which images a filter lets through
     this.picked = [];
     this.chosen = new Uint8Array(study.n);
@@ -45,7 +60,9 @@ export class StudyMap {
     this.width = this.height = 0;
     this.waiting = true;                            // for a frame; at first, for `start`
     this.stars = new Stars(this);
+    this.names = new Names(this);
     this.build();
+    this.thumbnails = new Thumbnails(this);
     this.hands = new Hands(this);
   }
 
@@ -62,7 +79,9 @@ export class StudyMap {
     this.tip = make("div", {className: "v-tip", hidden: true}, ...inTip);
     const words = "Ctrl and the wheel zoom; or click the map first.";
     this.hint = make("div", {className: "v-hint", hidden: true, textContent: words});
-    const layers = [this.base, this.over, this.tip, this.hint];
+    const crowd = "So many images that the map shows how many lie where; zoom in for each.";
+    this.crowd = make("div", {className: "v-crowd", hidden: true, textContent: crowd});
+    const layers = [this.base, this.over, this.tip, this.crowd, this.hint];
     this.element = make("div", {className: "v-map"}, ...layers);
   }
 
@@ -89,7 +108,8 @@ export class StudyMap {
     this.width = width;
     this.height = height;
     this.image = this.base.getContext("2d").createImageData(width, height);
-    this.moved();
+    this.painter = new PointPainter(this.image);
+    this.draw();
   }
 
   // From the map's unit square to the canvas.
@@ -125,24 +145,23 @@ export class StudyMap {
 
   colourBy(name) {
     this.column = this.study.column(name);
+    const inkOf = inksOf(this.column);
     for (let i = 0; i < this.study.n; i++) {
-      const colour = columnColour(this.column, i);
-      this.ink[i] = pixel(colour);
-      this.faint[i] = pixel(colour, 120);
+      this.ink[i] = inkOf(i);
+      this.faint[i] = (this.ink[i] & 0xffffff | ASIDE << 24) >>> 0;
     }
     this.draw();
+  }
+
+  colourOf(i) {
+    const colour = this.ink[i];
+    return `rgb(${colour & 255} ${colour >>> 8 & 255} ${colour >>> 16 & 255})`;
   }
 
   pick(ids) {
     this.picked = ids;
     this.chosen.fill(0);
     for (const i of ids) this.chosen[i] = 1;
-    this.draw();
-  }
-
-  // Points lie elsewhere now, or other ones are shown.
-  moved() {
-    this.grid = null;
     this.draw();
   }
 
@@ -154,17 +173,36 @@ export class StudyMap {
   paint() {
     this.waiting = false;
     if (!this.width) return;
-    const pixels = new Uint32Array(this.image.data.buffer);
-    const {small, large} = this.radii();
-    pixels.fill(0);
-    if (this.picked.length || this.at.proxy >= 0) {
-      this.paintPoints(pixels, this.faint, small, large, 0);
-      this.paintPoints(pixels, this.ink, large, large, 1);  // the chosen last, on top
+    this.painter.clear();
+    this.crowd.hidden = !isCrowded(this.study.n - this.hiddenCount, this.span());
+    if (this.isAside()) {
+      this.paintPoints(this.faint, 0);
+      this.paintPoints(this.ink, 1);  // the chosen last, on top
     } else {
-      this.paintPoints(pixels, this.ink, small, large, null);
+      this.paintPoints(this.ink, null);
     }
-    this.base.getContext("2d").putImageData(this.image, 0, 0);
+    const context = this.base.getContext("2d");
+    context.putImageData(this.image, 0, 0);
+    this.thumbnails.paint(context);
     this.paintOver();
+  }
+
+  // Whether images stand back behind those that are chosen.
+  isAside() {
+    return this.picked.length > 0 || this.at.proxy >= 0;
+  }
+
+  // Those whose `chosen` is `pass`, or all for null.
+  paintPoints(ink, pass) {
+    const {painter, visible, chosen, at} = this;
+    const points = {n: this.study.n, places: at.places, visible, chosen};
+    const view = {left: this.px(0), bottom: this.py(0), span: this.span()};
+    const {small, large} = this.radii();
+    if (!this.crowd.hidden && pass !== 1) {
+      painter.density(points, view, ink, pass, pass === null ? 1 : ASIDE / 255);
+    } else {
+      painter.discs(points, view, ink, pass, pass === 1 ? large : small, large);
+    }
   }
 
   radii() {
@@ -173,28 +211,6 @@ export class StudyMap {
     const zoomed = usual * Math.sqrt(Math.min(this.at.zoom, 6));
     const small = Math.max(1, Math.min(5, zoomed)) * this.ratio;
     return {small, large: small + 1.2 * this.ratio};
-  }
-
-  // The discs of those whose `chosen` is `pass`, or of all. All are left out as near to the border
-  // as a large one would be.
-  paintPoints(pixels, ink, radius, large, pass) {
-    const {width, height, visible, chosen} = this;
-    const {n} = this.study;
-    const {places} = this.at;
-    const span = this.span();
-    const left = width / 2 - .5 * span + this.at.x * this.ratio;
-    const bottom = height / 2 + .5 * span + this.at.y * this.ratio;
-    const reach = Math.ceil(large);
-    const offsets = disc(radius, width);
-    for (let i = 0; i < n; i++) {
-      if (pass !== null && chosen[i] !== pass || !visible[i]) continue;
-      const x = Math.round(left + places[2 * i] * span);
-      const y = Math.round(bottom - places[2 * i + 1] * span);
-      if (x < reach || y < reach || x >= width - reach || y >= height - reach) continue;
-      const middle = y * width + x;
-      const colour = ink[i];
-      for (let d = 0; d < offsets.length; d++) pixels[middle + offsets[d]] = colour;
-    }
   }
 
   // Proxies, the ring around what is pointed at, and the lasso.
@@ -206,6 +222,7 @@ export class StudyMap {
     context.clearRect(0, 0, this.width, this.height);
     this.paintLines(context);
     this.stars.paint(context, foreground, background);
+    this.names.paint(context, foreground, background);
     context.strokeStyle = foreground;
     context.lineWidth = 2 * this.ratio;
     if (this.at.hover >= 0) {
@@ -256,22 +273,41 @@ export class StudyMap {
   showOnly(test = this.test) {
     const {split} = this.study;
     this.test = test;
-    this.visible = this.visible.map((_, i) => !this.hidden.has(split[i]) && (!test || test(i)));
-    this.moved();
+    this.hiddenCount = 0;
+    for (let i = 0; i < this.study.n; i++) {
+      this.visible[i] = !this.hidden.has(split[i]) && (!test || test(i));
+      this.hiddenCount += 1 - this.visible[i];
+    }
+    this.names.forget();
+    this.draw();
   }
 
   // What is pointed at.
 
   under(x, y) {
-    this.grid ??= this.makeGrid();
-    return this.grid.nearest(x * this.ratio, y * this.ratio, REACH * this.ratio);
+    const place = this.unit([x * this.ratio, y * this.ratio]);
+    const reach = REACH * this.ratio / this.span();
+    return this.points.nearest(...place, reach, (i) => this.visible[i]);
   }
 
-  makeGrid() {
-    const {n} = this.study;
-    const xs = Float64Array.from({length: n}, (_, i) => this.px(this.at.places[2 * i]));
-    const ys = Float64Array.from({length: n}, (_, i) => this.py(this.at.places[2 * i + 1]));
-    return new PointGrid(xs, ys, this.width, this.height, (i) => !this.visible[i]);
+  // The images sorted by where they lie, as long as they lie there.
+  get points() {
+    this.grid ??= new PointGrid(this.at.places);
+    return this.grid;
+  }
+
+  // From the canvas to the map's unit square.
+  unit([x, y]) {
+    return [(x - this.px(0)) / this.span(), (this.py(0) - y) / this.span()];
+  }
+
+  // What of the map is seen, or the part of it between two places of the canvas.
+  box([left, top] = [0, 0], [right, low] = [this.width, this.height]) {
+    return [...this.unit([left, low]), ...this.unit([right, top])];
+  }
+
+  inView() {
+    return this.points.within(this.box(), (i) => this.visible[i]);
   }
 
   // The image or the star at a place of the element; of both the nearer.
@@ -299,8 +335,10 @@ export class StudyMap {
   step(dx, dy) {
     const {at} = this;
     const from = at.hover >= 0 ? this.spot(at.hover) : [this.width / 2, this.height / 2];
-    const shown = this.shownImages().filter((i) => i !== at.hover);
-    const next = ahead(from, [dx, dy], shown, (i) => this.spot(i));
+    const nextOf = (ids) => ahead(from, [dx, dy], ids, (i) => this.spot(i));
+    const others = (ids) => ids.filter((i) => i !== at.hover);
+    let next = nextOf(others(this.inView()));
+    if (next < 0) next = nextOf(others(this.shownImages()));
     if (next < 0) return;
     const [x, y] = this.spot(next).map((value) => value / this.ratio);
     const {clientWidth, clientHeight} = this.element;
@@ -347,13 +385,17 @@ export class StudyMap {
     this.sheet.draw(this.tipPicture, i);
     const told = column.name === "class" || column.name === "split";
     const value = told ? "" : `, ${column.name}: ${study.valueText(column, i)}`;
-    this.tipText.textContent = study.describe(i) + value;
+    const missing = this.sheet.has(i) ? "" : "; its picture is not in this page";
+    this.tipText.textContent = study.describe(i) + value + missing;
   }
 
   // The images within a line drawn on the map.
   within(polygon) {
     const drawn = polygon.map(([x, y]) => [x * this.ratio, y * this.ratio]);
-    return this.shownImages().filter((i) => inside(drawn, ...this.spot(i)));
+    const [xs, ys] = [0, 1].map((axis) => drawn.map((corner) => corner[axis]));
+    const box = this.box([Math.min(...xs), Math.min(...ys)], [Math.max(...xs), Math.max(...ys)]);
+    const isIn = (i) => this.visible[i] && inside(drawn, ...this.spot(i));
+    return this.points.within(box, isIn);
   }
 
   // Time.
@@ -381,8 +423,9 @@ export class StudyMap {
     for (let j = 0; j < places.length; j++) {
       places[j] = from.places[j] + share * (to[j] - from.places[j]);
     }
-    this.at.moving = from.moment + share * (epoch - from.moment);
+    this.at.moving = share < 1 ? from.moment + share * (epoch - from.moment) : epoch;
     this.grid = null;
+    this.names.forget();
     this.paint();
   }
 
@@ -396,13 +439,13 @@ export class StudyMap {
     at.zoom = zoom;
     at.x = fromMiddle[0] - (fromMiddle[0] - at.x) * applied;
     at.y = fromMiddle[1] - (fromMiddle[1] - at.y) * applied;
-    this.moved();
+    this.draw();
   }
 
   pan(x, y) {
     this.at.x = x;
     this.at.y = y;
-    this.moved();
+    this.draw();
   }
 
   whole() {

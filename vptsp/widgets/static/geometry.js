@@ -46,47 +46,105 @@ export function ahead([x, y], [dx, dy], numbers, placeOf) {
   return best;
 }
 
-// Points sorted into the cells of a screen, so that the nearest is found among few.
+// The same with smooth edges: offsets of the pixels that are full, and of those that are covered in
+// part, with how much of each is.
+export function smoothDisc(radius, width) {
+  const reach = Math.ceil(radius + .5);
+  const full = [];
+  const rim = [];
+  const covers = [];
+  for (let y = -reach; y <= reach; y++) {
+    for (let x = -reach; x <= reach; x++) {
+      const cover = radius + .5 - Math.hypot(x, y);
+      if (cover >= 1) full.push(y * width + x);
+      if (cover >= 1 || cover <= 0) continue;
+      rim.push(y * width + x);
+      covers.push(cover);
+    }
+  }
+  return {full, rim, covers};
+}
+
+const MOST_CELLS = 1024;  // a side
+
+// Points of the plane sorted into cells, so that the nearest is found among few.
 export class PointGrid {
-  // xs, ys: places of the points; skip(i): whether to leave one out
-  constructor(xs, ys, width, height, skip = () => false, cell = 16) {
-    this.xs = xs;
-    this.ys = ys;
-    this.cell = cell;
-    this.across = Math.ceil(width / cell);
-    this.down = Math.ceil(height / cell);
-    const cells = this.across * this.down;
-    const home = Int32Array.from(xs, (x, i) => {
-      const y = ys[i];
-      const outside = x < 0 || y < 0 || x >= width || y >= height;
-      return outside || skip(i) ? -1 : Math.floor(y / cell) * this.across + Math.floor(x / cell);
-    });
-    this.first = new Int32Array(cells + 1);  // where the points of a cell begin
-    for (const c of home) if (c >= 0) this.first[c + 1]++;
-    for (let c = 0; c < cells; c++) this.first[c + 1] += this.first[c];
-    this.points = new Int32Array(this.first[cells]);
-    const next = this.first.slice();
-    home.forEach((c, i) => {
-      if (c >= 0) this.points[next[c]++] = i;
-    });
+  // places: x and y in turn
+  constructor(places) {
+    const n = places.length / 2;
+    this.places = places;
+    this.cells = Math.min(MOST_CELLS, Math.ceil(Math.sqrt(n / 2)) || 1);
+    this.low = [Infinity, Infinity];
+    const high = [-Infinity, -Infinity];
+    for (let j = 0; j < 2 * n; j++) {
+      const axis = j % 2;
+      if (places[j] < this.low[axis]) this.low[axis] = places[j];
+      if (places[j] > high[axis]) high[axis] = places[j];
+    }
+    this.side = Math.max(high[0] - this.low[0], high[1] - this.low[1]) / this.cells || 1;
+    this.sort(n);
   }
 
-  // The point nearest to (x, y) and within `reach` (at most a cell), or -1; of two, the later.
-  nearest(x, y, reach) {
-    const column = Math.floor(x / this.cell);
-    const row = Math.floor(y / this.cell);
+  sort(n) {
+    const {places, cells} = this;
+    const home = new Int32Array(n);
+    this.first = new Int32Array(cells * cells + 1);  // where the points of a cell begin
+    for (let i = 0; i < n; i++) {
+      home[i] = this.cell(places[2 * i + 1], 1) * cells + this.cell(places[2 * i], 0);
+      this.first[home[i] + 1]++;
+    }
+    for (let c = 0; c < cells * cells; c++) this.first[c + 1] += this.first[c];
+    this.points = new Int32Array(n);
+    const next = this.first.slice();
+    for (let i = 0; i < n; i++) this.points[next[home[i]]++] = i;
+  }
+
+  // The column (axis 0) or row (axis 1) of cells in which a coordinate is, the outer ones endless.
+  cell(value, axis) {
+    const c = Math.floor((value - this.low[axis]) / this.side);
+    return c < 0 ? 0 : c < this.cells ? c : this.cells - 1;
+  }
+
+  // Where in `points` those begin and end that are in the cells that a box touches: a pair a row.
+  * runs([left, low, right, high]) {
+    const [from, to] = [this.cell(left, 0), this.cell(right, 0) + 1];
+    for (let r = this.cell(low, 1); r <= this.cell(high, 1); r++) {
+      yield [this.first[r * this.cells + from], this.first[r * this.cells + to]];
+    }
+  }
+
+  // At least as many points as there are in a box: those of all cells that it touches.
+  count(box) {
+    let sum = 0;
+    for (const [begin, end] of this.runs(box)) sum += end - begin;
+    return sum;
+  }
+
+  // The points in a box that pass a test, in their order.
+  within(box, test) {
+    const [left, low, right, high] = box;
+    const found = [];
+    for (const [begin, end] of this.runs(box)) {
+      for (let j = begin; j < end; j++) {
+        const i = this.points[j];
+        const [x, y] = [this.places[2 * i], this.places[2 * i + 1]];
+        if (x >= left && x <= right && y >= low && y <= high && test(i)) found.push(i);
+      }
+    }
+    return Array.from(Int32Array.from(found).sort());
+  }
+
+  // The point nearest to (x, y) and within `reach` that passes a test, or -1; of two, the later.
+  nearest(x, y, reach, test = () => true) {
     let best = -1;
     let least = reach ** 2;
-    for (let r = Math.max(0, row - 1); r <= Math.min(this.down - 1, row + 1); r++) {
-      for (let c = Math.max(0, column - 1); c <= Math.min(this.across - 1, column + 1); c++) {
-        const cell = r * this.across + c;
-        for (let j = this.first[cell]; j < this.first[cell + 1]; j++) {
-          const i = this.points[j];
-          const distance = (this.xs[i] - x) ** 2 + (this.ys[i] - y) ** 2;
-          if (distance > least || distance === least && i < best) continue;
-          least = distance;
-          best = i;
-        }
+    for (const [begin, end] of this.runs([x - reach, y - reach, x + reach, y + reach])) {
+      for (let j = begin; j < end; j++) {
+        const i = this.points[j];
+        const distance = (this.places[2 * i] - x) ** 2 + (this.places[2 * i + 1] - y) ** 2;
+        if (distance > least || distance === least && i < best || !test(i)) continue;
+        least = distance;
+        best = i;
       }
     }
     return best;

@@ -5,7 +5,9 @@ export function savedState(saved) {
   if (Array.isArray(saved)) return saved.map(savedState);
   if (saved === null || typeof saved !== "object") return saved;
   if ("bytes" in saved) {
-    const bytes = Uint8Array.from(atob(saved.bytes), (character) => character.charCodeAt(0));
+    const text = atob(saved.bytes);
+    const bytes = new Uint8Array(text.length);
+    for (let j = 0; j < text.length; j++) bytes[j] = text.charCodeAt(j);
     return new DataView(bytes.buffer);
   }
   return Object.fromEntries(Object.entries(saved).map(([key, value]) => [key, savedState(value)]));

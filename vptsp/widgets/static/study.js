@@ -38,8 +38,11 @@ export class StudyData {
 
   // Places on the map, x and y in turn, from 16 bits each.
   places(bytes) {
-    const span = this.high - this.low;
-    return Float32Array.from(array(Uint16Array, bytes), (value) => this.low + value / 65535 * span);
+    const scale = (this.high - this.low) / 65535;
+    const sent = array(Uint16Array, bytes);
+    const places = new Float32Array(sent.length);
+    for (let j = 0; j < sent.length; j++) places[j] = this.low + sent[j] * scale;
+    return places;
   }
 
   column(name) {

@@ -18,6 +18,10 @@ export class TileSheet {
     return [x, y, this.side - 1, this.side - 1];
   }
 
+  has() {
+    return true;
+  }
+
   whenReady(act) {
     if (this.image.complete && this.image.naturalWidth) act();
     else this.image.addEventListener("load", act);
@@ -30,6 +34,13 @@ export class TileSheet {
       context.imageSmoothingQuality = "high";
       context.drawImage(this.image, ...this.place(i), 0, 0, canvas.width, canvas.height);
     });
+  }
+
+  // Tile `i` as a square of a drawing, if the sheet is there.
+  drawAt(context, i, x, y, size) {
+    if (!this.image.naturalWidth) return;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.image, ...this.place(i), x, y, size, size);
   }
 
   canvas(i, size) {
