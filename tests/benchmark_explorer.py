@@ -1,7 +1,7 @@
 """What the explorer costs at the size of SOP: to make, to save, and to move about in.
 
     python tests/benchmark_explorer.py [--images 60000] [--classes 5000] [--epochs 2]
-    python tests/benchmark_explorer.py --images 1000000 --classes 50000 --epochs 1
+    python tests/benchmark_explorer.py --images 1000000 --classes 10000 --epochs 1
 
 Points around class centres, half of the classes with proxies, the bundled emoji as thumbnails. Of more than 100,000
 images the neighbours are made up, others of the class: to search a million for them is work for a GPU, and no part of
@@ -91,7 +91,8 @@ def make(a, folder):
     _, t_save = clock(explorer.save, page)
     print(f"{a.images:,} images, {len(shown.proxied):,} proxies, epochs: {a.epochs}; "
           f"figures {'without a search' if many else 'and neighbours'} {t_study:.0f} s, maps {t_maps:.0f} s, "
-          f"thumbnails {t_sprite:.0f} s; from the cache {t_again:.1f} s; page of {page.stat().st_size/1e6:.1f} MB in {t_save:.1f} s")
+          f"thumbnails {t_sprite:.0f} s; from the cache {t_again:.1f} s; "
+          f"page of {page.stat().st_size/1e6:.1f} MB in {t_save:.1f} s")
     return page
 
 

@@ -1,5 +1,7 @@
 "Explorer and inspector with unusual names and choices."
+import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from vptsp.data import RetrievalData
 from vptsp.pictures import RIGHT, WRONG
 from vptsp.widgets.explorer import Explorer, first_colour, payload
 from vptsp.widgets.inspector import ProxyInspector
+from vptsp.widgets.pair import ExplorerPair
 
 HOSTILE = ["$50_$100", "_hidden", "中文", "</script><b>x", "%s {0} \\frac{"]
 
@@ -196,3 +199,92 @@ def test_cache_is_the_runs_own_folder(found, tmp_path):
     files = sorted(p.name for p in Path(tmp_path/"maps").iterdir())
     Explorer(again, progress=None)
     assert len(files) == 3 and sorted(p.name for p in Path(tmp_path/"maps").iterdir()) == files
+
+
+def many(monkeypatch, found) -> Study:
+    "The study as it would be were it too large to lay out."
+    monkeypatch.setattr("vptsp.analysis.study.MOST_LAID", 20)
+    monkeypatch.setattr("vptsp.analysis.study.LAID", 16)
+    return replace(found, worst=np.array([20, 19]))
+
+
+def test_of_many_images_a_sample_is_laid_out_and_said_so(monkeypatch, found):
+    study = many(monkeypatch, found)
+    sample = study.sample()
+    assert len(sample) == 16 and (np.diff(sample) > 0).all() and {19, 20} <= set(sample.tolist())
+    maps = study.maps()
+    assert [m.shape for m in maps] == [(21 + 15, 2)]*len(study.stages) and np.isfinite(maps).all()
+    others = np.setdiff1d(np.arange(21), sample)
+    laid = maps[-1][sample]
+    assert (maps[-1][others] >= laid.min(0)).all() and (maps[-1][others] <= laid.max(0)).all()   # between its nearest
+    explorer = Explorer(study, progress=None)
+    assert "A sample of 16 is laid out" in explorer.alt
+    assert np.frombuffer(explorer.payload["tiles"], np.int32).tolist() == sample.tolist()
+
+
+def heard(explorer, content, *buffers) -> list:
+    "What the page is answered."
+    answers = []
+    explorer.send = lambda content, buffers=None: answers.append((content, buffers))
+    explorer._handle_custom_msg(content, buffers)
+    return answers
+
+
+def test_thumbnails_that_are_asked_for(found):
+    explorer = Explorer(found, progress=None)
+    assert explorer.payload["tiles"] is None
+    [(content, [sheet])] = heard(explorer, {"tiles": [3, 20, 21, -1, "x", None]})
+    assert content == {"tiles": [3, 20], "side": 48, "across": 2}
+    assert Image.open(io.BytesIO(sheet)).size == (96, 48)
+    assert heard(explorer, {"tiles": []}) == heard(explorer, {"tiles": [99]}) == []
+
+
+def asker(found) -> Explorer:
+    "An explorer of a run whose model says of every image that it is the study's image 17."
+    explorer = Explorer(found, progress=None)
+    explorer._embeds = SimpleNamespace(model=SimpleNamespace(cfg=SimpleNamespace(full_scale=0, srgb=False)))
+    return explorer
+
+
+def test_an_image_of_ones_own_is_put_beside_its_nearest(monkeypatch, found, tmp_path):
+    seen = []
+    def embedded(model, images):
+        seen.extend(images)
+        return found.stages[-1]["embeddings"][17:18]
+    monkeypatch.setattr("vptsp.widgets.explorer.embed_images", embedded)
+    explorer = asker(found)
+    Image.new("RGB", (30, 20), "red").save(tmp_path/"<b>mine.png")
+    near = explorer.query(tmp_path/"<b>mine.png")
+    assert near[0][0] == 17 and near[0][1] == pytest.approx(1, abs=1e-5)
+    assert {found.split[i] for i, _ in near} == {1}                   # of the splits that are shown
+    assert explorer.asked["name"] == "<b>mine.png" and seen[0].size == (30, 20)
+    assert Image.open(io.BytesIO(explorer.asked["picture"])).size == (96, 96)
+    heard(explorer, {"image": "dropped.png"}, memoryview((tmp_path/"<b>mine.png").read_bytes()))
+    assert (explorer.asked["name"], explorer.asked["near"]) == ("dropped.png", [i for i, _ in near])
+
+
+def test_a_file_that_is_no_image_is_told_and_nothing_else_happens(monkeypatch, found):
+    explorer = asker(found)
+    explorer.selected = [4]
+    heard(explorer, {"image": "a.png"}, memoryview(b"no image"))
+    assert "no image format" in explorer.asked["error"] and "near" not in explorer.asked
+    assert explorer.selected == [4] and heard(explorer, {"image": "a.png"}) == heard(explorer, {}) == []
+    with pytest.raises(ValueError, match="there is no model here"): Explorer(found, progress=None).query("x.png")
+
+
+def test_two_runs_are_paired_image_by_image(found, tmp_path):
+    other = replace(found, columns=found.columns | {"R@1": found.columns["R@1"].copy()})
+    answers = other.columns["R@1"]
+    i = int(np.flatnonzero(answers == "right")[-1])
+    answers[i] = "wrong"
+    pair = ExplorerPair(found, other, ("a</b>", "b"), progress=None)
+    change = pair.study.columns["change"]
+    assert change[i] == "right in a</b> only" and (change == change[i]).sum() == 1
+    assert not [word for word in set(change) if word and word == "right in b only"]
+    column = next(c for c in pair.payloads[0]["columns"] if c["name"] == "change")
+    assert dict(zip(column["names"], column["colours"]))["right in a</b> only"] == WRONG     # that was broken
+    assert "a</b>: R@1" in pair.alt and shown(pair)
+    html = pair.save(tmp_path/"pair.html").read_text(encoding="utf-8")
+    assert html.count("</script>") == 2 and "a</b>" not in html
+    with pytest.raises(ValueError, match="two runs on the same data"):
+        ExplorerPair(found, replace(found, sha256="other"), progress=None)

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {PointGrid, STAR, ahead, disc, inside, smoothDisc} from "../../vptsp/widgets/static/geometry.js";
+import {
+  PointGrid, STAR, ahead, disc, inside, smoothDisc
+} from "../../vptsp/widgets/static/geometry.js";
 
 const square = [[0, 0], [10, 0], [10, 10], [0, 10]];
 

@@ -66,7 +66,7 @@ def umap_layout(
             return np.asarray(mapper.fit_transform(unit.numpy()), np.float32)
     return kept_array(cache, (unit.numpy(), k, epochs, seed, b"" if start is None else start), make)
 
-# %% ../../nbs/21_analysis.maps.ipynb #deb0298a
+# %% ../../nbs/21_analysis.maps.ipynb #12307671
 NEAREST = 3     # of the sample, between which another point is put
 SHARP = 20.     # how much more the nearer count: weights are exp(SHARP * cosine)
 

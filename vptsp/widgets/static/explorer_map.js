@@ -23,13 +23,13 @@ function pixel([red, green, blue]) {
 // Of a column's values, as pixels: a function of the image.
 function inksOf(column) {
   const {values, low, high} = column;
+  const none = pixel(rgb(NONE));
   if (column.names) {
-    const inks = column.names.map((_, value) => pixel(rgb(column.colours?.[value] ?? named(value))));
-    const none = pixel(rgb(NONE));
+    const colour = (value) => column.colours?.[value] ?? named(value);
+    const inks = column.names.map((_, value) => pixel(rgb(colour(value))));
     return (i) => values[i] < 0 ? none : inks[values[i]];
   }
   const inks = Array.from({length: STEPS + 1}, (_, step) => pixel(scale(step / STEPS)));
-  const none = pixel(rgb(NONE));
   return (i) => {
     const share = (values[i] - low) / ((high - low) || 1);
     return share >= 0 ? inks[Math.round(STEPS * Math.min(share, 1))] : none;
@@ -222,6 +222,7 @@ export class StudyMap {
     context.clearRect(0, 0, this.width, this.height);
     this.paintLines(context);
     this.stars.paint(context, foreground, background);
+    this.asked?.paint(context, foreground, background);
     this.names.paint(context, foreground, background);
     context.strokeStyle = foreground;
     context.lineWidth = 2 * this.ratio;

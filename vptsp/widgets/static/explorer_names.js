@@ -3,7 +3,7 @@ const MOST_SHOWN = 14;
 const MOST_GROUPS = 60;    // for names of groups; of more, zoom in for those of classes
 const MOST_LETTERS = 24;
 const NEAR = 3;            // how far to zoom in for names of classes
-const APART = .12;         // of the map: a group whose images lie further from its middle has no name
+const APART = .12;         // of the map: a group that lies further from its middle has no name
 const SAMPLED = 300;       // images of a group that its middle is taken from
 const LETTERS = 12;        // pixels
 
@@ -63,7 +63,8 @@ export class Names {
 
   paint(context, foreground, background) {
     const {map} = this;
-    const column = this.on && map.at.moving === map.at.epoch && this.column();
+    const isStill = map.at.moving === map.at.epoch && !map.thumbnails.shown;
+    const column = this.on && isStill && this.column();
     if (!column) return;
     const height = LETTERS * map.ratio;
     const taken = [];

@@ -87,7 +87,8 @@ export class PointPainter {
       const count = sums[at + 3];
       if (!count) continue;
       const [red, green, blue] = [sums[at] / count, sums[at + 1] / count, sums[at + 2] / count];
-      this.pixels[p] = (alphas[count < top ? count : top] << 24 | blue << 16 | green << 8 | red) >>> 0;
+      const alpha = alphas[count < top ? count : top];
+      this.pixels[p] = (alpha << 24 | blue << 16 | green << 8 | red) >>> 0;
     }
   }
 }

@@ -47,6 +47,16 @@ export class Side {
     this.showClasses(rival < 0 ? [label] : [label, study.proxied[rival]]);
   }
 
+  // An image of one's own, of no known class, and its nearest.
+  showAsked({name, near, cosines}, picture) {
+    this.status.textContent = `${name}: nearest to it, with their cosines`;
+    const own = make("img", {src: picture, alt: name, className: "v-tile"});
+    const tiles = near.map((i, k) => this.withCosine(this.tile(i), cosines[k]));
+    this.panel.replaceChildren(make("div", {className: "v-line"}, own, ...tiles));
+    asOneStop(this.panel);
+    this.showClasses(near.map((i) => this.study.label[i]));
+  }
+
   withCosine(tile, cosine) {
     const words = {textContent: cosine.toFixed(2), title: "cosine of the two embeddings"};
     return make("span", {className: "v-near"}, tile, make("small", words));

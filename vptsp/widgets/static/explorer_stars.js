@@ -2,7 +2,8 @@
 import {PALETTE} from "./colours.js";
 import {STAR} from "./geometry.js";
 
-const MOST_CLEAR = 40;  // stars that are all drawn large
+const MOST_CLEAR = 40;   // stars that are all drawn large
+const MOST_ROOMY = 200;  // of more, each is smaller
 
 function strokeCross(context, x, y, arm) {
   context.beginPath();
@@ -34,7 +35,8 @@ export class Stars {
   }
 
   radius(clear) {
-    return (clear ? 8 : 4.5) * this.map.ratio;
+    const small = this.map.study.proxied.length > MOST_ROOMY ? 3.2 : 4.5;
+    return (clear ? 8 : small) * this.map.ratio;
   }
 
   // The star over a place of the canvas and how far away its middle is, or [-1, Infinity].

@@ -27,6 +27,7 @@ export class Thumbnails {
   constructor(map) {
     this.map = map;
     this.on = true;
+    this.shown = 0;
     map.sheet.whenReady(() => map.draw());
   }
 
@@ -44,6 +45,7 @@ export class Thumbnails {
     const {map} = this;
     const {ratio, sheet} = map;
     const ids = this.seen();
+    this.shown = ids.length;
     if (!ids.length) return;
     const roomy = .8 * Math.sqrt(map.width * map.height / ids.length);
     const side = Math.max(SIDES[0] * ratio, Math.min(roomy, SIDES[1] * ratio, 1.5 * sheet.side));
