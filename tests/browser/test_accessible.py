@@ -1,0 +1,72 @@
+"""Every saved page by axe-core, in light and dark: names for a screen reader, contrast AA; and no text below 9 px."""
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from vptsp.benchmarks import load_emoji
+from vptsp.config import Config, methods
+from vptsp.data import RetrievalData
+from vptsp.training import Trainer
+from vptsp.widgets.attention import AttentionViewer
+from vptsp.widgets.explorer import Explorer
+from vptsp.widgets.inspector import ProxyInspector
+from vptsp.widgets.live import Live
+from vptsp.widgets.pair import ExplorerPair
+
+OPENED = {  # page -> what stands in it once it is drawn
+    "explorer": ".vptsp-explorer[data-ready]", "chosen": ".vptsp-explorer[data-ready]",
+    "pair": ".vptsp-explorer[data-ready]", "table": ".vptsp-inspector", "proxy": ".vptsp-inspector",
+    "attention": ".vptsp-attention", "curves": ".vptsp-live",
+}
+SMALL = """() => [...document.querySelectorAll("body *")]
+    .filter((e) => e.checkVisibility() && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
+    .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 9).map((e) => e.outerHTML.slice(0, 80))"""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    "A saved page of each widget, of a short training on every 26th class of the bundled emoji."
+    folder, emoji = tmp_path_factory.mktemp("pages"), load_emoji()
+    small = RetrievalData("emoji", emoji.train.of_classes(range(0, 517, 26)),
+                          emoji.query.of_classes(range(0, 532, 26)))
+    cfg = Config.load("emoji", epochs=1, batch_size=32)
+    live = Live()
+    linear = Trainer(cfg.replace(**methods["linear"]), small, callbacks=[]).fit()
+    run = Trainer(cfg, small, callbacks=[live]).fit()
+    chosen = Explorer(run, progress=None)
+    chosen.selected = [7, 3]
+    proxy = ProxyInspector(run, progress=None)
+    proxy.shown = 2
+    made = {"explorer": Explorer(run, progress=None), "chosen": chosen, "proxy": proxy,
+            "pair": ExplorerPair(linear, run, ("last layer", "VPTSP-G"), progress=None),
+            "table": ProxyInspector(run, progress=None),
+            "attention": AttentionViewer(run.model, small.query.open(0)), "curves": live}
+    return {name: widget.save(folder/f"{name}.html") for name, widget in made.items()}
+
+
+def violations(page):
+    "What axe-core finds: the rule, the element and what is the matter."
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
+    return [f"{v['id']}: {node['html'][:120]} {node['failureSummary'][:200]}" for v in found for node in v["nodes"][:3]]
+
+
+def test_what_cannot_be_read_is_found(browser):
+    page = browser.new_page()
+    page.set_content('<html lang="en"><title>t</title><p style="color: #aaa">grey</p><button></button>')
+    told = " ".join(violations(page))
+    page.close()
+    assert "color-contrast" in told and "button-name" in told
+
+
+@pytest.mark.parametrize("name", list(OPENED))
+def test_a_saved_page_can_be_read_by_all(browser, pages, name):
+    page = browser.new_page(viewport={"width": 1024, "height": 900}, color_scheme="light")
+    page.goto(pages[name].as_uri())
+    page.wait_for_selector(OPENED[name])
+    told = violations(page)
+    page.emulate_media(color_scheme="dark")
+    told += violations(page)
+    page.set_viewport_size({"width": 390, "height": 800})
+    small, wide = page.evaluate(SMALL), page.evaluate("document.documentElement.scrollWidth")
+    page.close()
+    assert not told, "\n".join(told)
+    assert not small and wide <= 390, (small, wide)
