@@ -54,7 +54,8 @@ test("a sentence stands below, or above where there is no room", () => {
   assert.deepEqual(below, {left: 20, top: 30});
   const above = placeBeside({left: 390, top: 270, bottom: 290}, size, window);
   assert.deepEqual(above, {left: 296, top: 220});
-  assert.equal(placeBeside({left: -30, top: 0, bottom: 9}, {width: 500, height: 9}, window).left, 4);
+  const wide = placeBeside({left: -30, top: 0, bottom: 9}, {width: 500, height: 9}, window);
+  assert.equal(wide.left, 4);
 });
 
 test("a sentence shows under the pointer and with the focus; Escape closes it alone", () => {

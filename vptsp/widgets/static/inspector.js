@@ -151,7 +151,8 @@ class InspectorView {
   images({images, more}) {
     const part = more ? ` (${images.length} of ${images.length + more})` : "";
     const tiles = images.map((i) => this.tile(i));
-    return [heading(`its images${part}`, "its images"), make("div", {className: "v-tiles"}, ...tiles)];
+    const title = heading(`its images${part}`, "its images");
+    return [title, make("div", {className: "v-tiles"}, ...tiles)];
   }
 
   nearest({near, number}, kind) {
