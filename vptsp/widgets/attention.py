@@ -273,7 +273,9 @@ def _draw_view(viewer: AttentionViewer, axes: "Sequence[Axes]", bar: "Axes", sho
         drawn = ax.imshow(m, extent=(0, 1, 0, 1), cmap=colours, vmin=low, vmax=top,
                           alpha=viewer.strength*(_faintest + (1 - _faintest)*np.minimum(np.abs(m)/top, 1)))
     scale = bar.figure.colorbar(drawn, cax=bar, orientation="horizontal")
-    scale.set_ticks([low, top], labels=[f"{100*low:.1f}" if low else "0", f"{100*top:.1f}%\n{more}"], fontsize=8)
+    digits = ".1f" if top > .0005 else ".1g"
+    ends = [f"{100*low:{digits}}" if low else "0", f"{100*top:{digits}}%\n{more}"]
+    scale.set_ticks([low, top], labels=ends, fontsize=8)
 
 def _montage(maps: np.ndarray) -> np.ndarray:
     "Maps (down, across, rows, columns) as one, each on a scale of its own, with gaps of NaN between them."
@@ -295,7 +297,7 @@ def _draw_heads(viewer: AttentionViewer, ax: "Axes") -> None:
     ax.set_ylabel("block", fontsize=8)
     ax.set_title(f"{viewer.payload['reader']}, first image", fontsize=8)
     every = -(-heads//8)
-    labelled = range(0, heads - 1, every)         # "mean" takes the room of the last
+    labelled = range(0, heads - every, every)     # "mean" takes the room of the last
     ax.set_xticks([*labelled, heads], [*labelled, "mean"])
     ax.set_yticks(range(0, depth, -(-depth//12)))
     ax.tick_params(labelsize=8)

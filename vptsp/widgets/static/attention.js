@@ -316,7 +316,8 @@ class AttentionView {
     const {about} = this;
     const show = this.get("show");
     const [prompts, others, patches] = this.numbers.shares(image).map(percent);
-    const none = OF_PROMPTS.includes(show) && !this.numbers.promptCount() ? " (no prompts in this block)" : "";
+    const isBare = OF_PROMPTS.includes(show) && !this.numbers.promptCount();
+    const none = isBare ? " (no prompts in this block)" : "";
     const head = this.numbers.head() < 0 ? "mean of heads" : `head ${this.numbers.head()}`;
     const where = `block ${this.get("block")}, ${head}`;
     caption.textContent =
