@@ -1,7 +1,7 @@
 import "./dom.mjs";
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {opacity, whyOff} from "../../vptsp/widgets/static/attention.js";
+import {help, opacity, whyOff} from "../../vptsp/widgets/static/attention.js";
 import {mapPixels} from "../../vptsp/widgets/static/attention_glance.js";
 import {AttentionNumbers, brightest} from "../../vptsp/widgets/static/attention_numbers.js";
 
@@ -23,6 +23,11 @@ test("what does nothing says why", () => {
   assert.deepEqual(off({images: 1, blocks: 1}), ["left", "block", "prompt"]);
   assert.equal(whyOff("prompts", {...state, passes: 1}), "the model has one set of prompts");
   assert.equal(whyOff("prompts", {...state, passes: 1, most: 0}), "this model has no prompts");
+});
+
+test("nothing is promised of prompts that are not there", () => {
+  assert.match(help(3), /from each prompt\.$/);
+  assert.doesNotMatch(help(0), /prompt/);
 });
 
 test("the colours end where one patch in fifty has more, as in Python", () => {

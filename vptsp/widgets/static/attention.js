@@ -14,9 +14,13 @@ const TRAITS = [
   "left", "right", "block", "head", "prompts", "prompt", "show", "patch", "strength"
 ];
 const OF_PROMPTS = ["takes", "looks"];
-const HELP =
-  "Point at a patch, or go to a picture with the tab key and use the arrow keys; " +
-  "a click keeps a patch and shows what it takes from each prompt.";
+const HELP = "Point at a patch, or go to a picture with the tab key and use the arrow keys; ";
+
+// What to do with a picture, where some block has prompts or none has.
+export function help(most) {
+  return HELP + (most ? "a click keeps a patch and shows what it takes from each prompt."
+    : "a click keeps a patch.");
+}
 
 function percent(share) {
   return `${(100 * share).toFixed(Math.abs(share) < .0995 ? 2 : 1)}%`;
@@ -370,7 +374,7 @@ class AttentionView {
 
   say(patch) {
     if (patch < 0) {
-      this.said.textContent = HELP;
+      this.said.textContent = help(this.state().most);
       return;
     }
     const where = `row ${Math.floor(patch / this.across)}, column ${patch % this.across}`;
