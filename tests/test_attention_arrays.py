@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from matplotlib.text import Text
 from PIL import Image
 from timm.models.vision_transformer import Block
 from torch.testing import assert_close
@@ -15,6 +16,7 @@ from vptsp.analysis.attention import attention_arrays, attention_maps, attention
 from vptsp.backbone import bundled_vit
 from vptsp.config import Config
 from vptsp.model import build_model
+from vptsp.runs import Run
 from vptsp.widgets.attention import AttentionViewer
 
 SMALL = dict(pretrained=False, num_classes=0, img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=3)
@@ -180,8 +182,52 @@ def test_what_a_cell_keeps():
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert about["image/png"]["alt"] == data["text/plain"] == viewer.alt
 
+def test_a_viewer_opens_where_most_can_be_seen():
+    viewer = viewer_of(one=picture(0), two=picture(1))
+    assert len(viewer.payload["passes"]["shared prompts"]["reads"]) == 6 and viewer.block >= 4
+    best, reads = (-1, None), viewer.payload["passes"][viewer.prompts]["reads"]
+    for block in (4, 5):
+        for head in range(4):
+            found = np.mean([slow_structure(reads[block, i, head].reshape(4, 4)) for i in (0, 1)])
+            best = max(best, (found, (block, head)))
+    assert (viewer.block, viewer.head) == best[1]
+    assert f"block {viewer.block}, head {viewer.head}" in viewer.alt
+
+def slow_structure(m):
+    "Correlation of each patch with the ones below and to the right."
+    mean, sums = m.mean(), []
+    for i in range(4):
+        for j in range(4):
+            if i < 3: sums.append((m[i, j] - mean)*(m[i + 1, j] - mean))
+            if j < 3: sums.append((m[i, j] - mean)*(m[i, j + 1] - mean))
+    return np.mean(sums)/m.var()
+
+def test_a_viewer_takes_a_run():
+    model, _ = family(make("bundled"))
+    model.classes = None
+    run = Run(model.cfg, model, {}, [])
+    of_run, of_model = AttentionViewer(run, picture(0)), AttentionViewer(model, picture(0))
+    assert of_run._maps == of_model._maps and (of_run.block, of_run.head) == (of_model.block, of_model.head)
+
+def test_what_rollout_shows_has_no_head():
+    viewer = viewer_of(one=picture(0))
+    viewer.show, viewer.block, viewer.head = "rollout", 1, 2
+    mean = viewer.payload["passes"][viewer.prompts]["shares"][1, 0].mean(0)
+    assert np.allclose(list(viewer.shares().values()), mean) and "mean of heads" in viewer.alt
+
+def test_words_stay_in_the_picture():
+    viewer = viewer_of(**{"a name that is a good deal longer than its picture is high": picture(0), "b": picture(1)})
+    figure = viewer._figure()
+    figure.draw_without_rendering()
+    labels = [ax.yaxis.label.get_window_extent() for ax in figure.axes if ax.get_ylabel() and "%" in ax.get_ylabel()]
+    assert len(labels) == 2 and not labels[0].overlaps(labels[1])
+    boxes = [text.get_window_extent() for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    width, height = figure.bbox.width, figure.bbox.height
+    assert all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= width and b.y1 <= height for b in boxes)
+
 def test_a_model_without_prompts_has_fewer_views():
     model = build_model(Config.load("emoji", semantic_proxies="none", num_prompts=0), 2)
     viewer = AttentionViewer(model, picture(0))
     assert list(viewer._about["shows"]) == ["without", "rollout"]
     assert viewer.static().data[:4] == b"\x89PNG"
+    assert "prompts and" not in viewer.alt

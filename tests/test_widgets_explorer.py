@@ -14,7 +14,8 @@ from test_analysis import images, made_up
 
 from vptsp.analysis.study import Study, study, study_of
 from vptsp.data import RetrievalData
-from vptsp.pictures import RIGHT, WRONG
+from vptsp.pictures import RIGHT, WRONG, _constants
+from vptsp.widgets.base import STATIC
 from vptsp.widgets.explorer import Explorer, first_colour, payload
 from vptsp.widgets.inspector import ProxyInspector
 from vptsp.widgets.pair import ExplorerPair
@@ -98,6 +99,27 @@ def test_choosing(explorer):
     with pytest.raises(traitlets.TraitError, match="image 21 is none of the 21 shown"): explorer.selected = [21]
     with pytest.raises(traitlets.TraitError, match="image -1"): explorer.selected = [-1]
     with pytest.raises(traitlets.TraitError, match="no column 'mood'; there are: class"): explorer.colour = "mood"
+
+
+def test_what_stands_in_the_inspector_is_explained(inspector):
+    text = (STATIC/"inspector_words.js").read_text(encoding="utf-8")
+    meanings = _constants(text)["MEANINGS"]
+    columns = [*inspector.payload["columns"], "prompt norm"]
+    assert {*columns, *inspector.payload["kinds"]} <= set(meanings)
+    assert all(words.endswith(".") for words, formula in meanings.values())
+
+
+def test_the_picture_names_its_curves_and_axes(inspector):
+    inspector.turn_to("_hidden")
+    figure = inspector._figure()
+    curves = [ax for sub in figure.subfigs for ax in sub.axes if ax.lines]
+    assert [(ax.get_xlabel(), ax.get_ylabel()) for ax in curves] == [("epoch", "cosine"), ("epoch", "1 - cosine")]
+    assert [len(ax.lines) for ax in curves] == [3, 3]
+    legend, = figure.subfigs[1].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["proxy", "memory", "bias"]
+    figure.draw_without_rendering()
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(ax.get_tightbbox()) for ax in curves)
 
 
 def test_one_epoch_has_no_drift(found, inspector):

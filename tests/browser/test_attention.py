@@ -37,29 +37,36 @@ def shown(lab):
     "The viewer in a notebook, drawn."
     lab.open("attention_viewer.ipynb", CELLS)
     lab.run_all(120)
-    lab.page.wait_for_selector("[data-testid=entropy-3-2]")
+    lab.page.wait_for_selector("[data-testid=map-3-2]")
     return lab
 
-def check_map_of_entropy(lab):
+def check_small_maps(lab):
     "Block and head by click and by arrows."
     page, get = lab.page, lab.page.get_by_test_id
-    get("entropy-3-2").click()
+    get("map-3-2").click()
     settled(lab, "block", 3)
     settled(lab, "head", 2)
     assert get("block").input_value() == "3" and get("head").input_value() == "2"
-    assert get("entropy-3-2").get_attribute("aria-pressed") == "true"
+    assert get("map-3-2").get_attribute("aria-pressed") == "true"
     press(page, "ArrowDown")
     settled(lab, "block", 4)
     press(page, "ArrowRight", 2)
     settled(lab, "head", -1)
-    assert page.evaluate("document.activeElement.dataset.testid") == "entropy-4--1"
+    assert page.evaluate("document.activeElement.dataset.testid") == "map-4--1"
+    brightest = """canvas => { const {width, height} = canvas;
+        const bytes = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+        return [...Array(width*height).keys()].filter(i => bytes[4*i] === 254 && bytes[4*i + 1] === 232); }"""
+    mean = get("map-4--1").locator("canvas").evaluate(brightest)
+    assert lab.python("int(viewer.map(0).argmax())") in mean and len(mean) < 4
     caption = get("left-picture-shares").inner_text()
+    assert "In block 4, mean of heads," in caption
     share = float(caption.split("gives ")[1].split("%")[0])
     assert abs(share - percent(lab, "viewer.shares(0)['prompts']")) < .051
 
 def check_controls(lab):
     "Each control by keyboard, and no shortcut of the notebook beside it."
     page, get = lab.page, lab.page.get_by_test_id
+    assert get("prompt").is_disabled() and get("prompt").get_attribute("title")
     for name, times, value in (("show", 3, "takes"), ("prompt", 2, 1), ("prompts", 1, "prompts of class 2"),
                                ("head", 1, 0)):
         get(name).focus()
@@ -68,6 +75,10 @@ def check_controls(lab):
     get("block").focus()
     press(page, "d", 2)
     assert page.locator(".jp-Cell").count() == 1                           # `dd` would delete it
+    get("colours").uncheck()                                               # the picture alone
+    settled(lab, "strength", 0)
+    get("colours").check()
+    settled(lab, "strength", .75)
     get("strength").focus()
     press(page, "End")
     settled(lab, "strength", 1)
@@ -92,6 +103,8 @@ def check_colours(lab):
         settled(lab, "show", show)
         _, image, row, column = lab.python(largest)
         assert colour(lab.page, ["left-picture", "right-picture"][image], row, column) == BRIGHTEST, show
+    assert lab.page.get_by_test_id("head").is_disabled()                    # rollout has none
+    assert lab.page.get_by_test_id("map-2-1").is_disabled() and lab.page.get_by_test_id("map-2--1").is_enabled()
 
 def check_saved_page(lab):
     "The same without a kernel, in the dark."
@@ -99,9 +112,9 @@ def check_saved_page(lab):
     page = context.new_page()
     lab.watch(page)
     page.goto(f"file://{lab.folder}/attention.html")
-    page.get_by_test_id("entropy-1-3").click()
+    page.get_by_test_id("map-1-3").click()
     assert page.get_by_test_id("block").input_value() == "1"
-    assert page.get_by_test_id("entropy-1-3").get_attribute("aria-pressed") == "true"
+    assert page.get_by_test_id("map-1-3").get_attribute("aria-pressed") == "true"
     ink = page.evaluate("getComputedStyle(document.querySelector('.vptsp-attention')).color.match(/\\d+/g).map(Number)")
     assert min(ink[:3]) > 180
     context.close()
@@ -110,7 +123,7 @@ def test_viewer(shown):
     lab, page = shown, shown.page
     assert page.locator(".vptsp-attention img").count() == 0                # names are text
     assert "<img src=x" in page.get_by_test_id("right-picture-shares").inner_text()
-    check_map_of_entropy(lab)
+    check_small_maps(lab)
     check_controls(lab)
     check_patches(lab)
     check_colours(lab)

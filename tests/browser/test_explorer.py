@@ -240,11 +240,24 @@ def test_inspector(lab):
     now = "inspector.payload['classes'][inspector.shown]"
     assert marks == lab.python(f"[bool(inspector.figures.study.labels[i] == {now}['number']) "
                                f"for pairs in {now}['near'].values() for i, _ in pairs]")
-    assert page.locator(".vptsp-inspector svg[role=img]").count() == 3           # drift, cosine, norms
+    assert page.locator(".vptsp-inspector svg[role=img]").count() == 3           # cosine, drift, norms
+    hidden = """[...document.querySelectorAll('.vptsp-inspector, .vptsp-inspector *')].filter(box =>
+        box.scrollHeight > box.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(box).overflowY)).length"""
+    assert page.evaluate(hidden) == 0                                            # no end behind a scroll bar
 
-    page.get_by_role("button", name="all classes").click()
+    page.keyboard.press("ArrowLeft")                                             # the button pressed holds the keys
+    lab.until(f"document.querySelector('.vptsp-inspector h3').textContent === {names[shown]!r}")
+    page.keyboard.press("Escape")
     lab.until(f"document.querySelectorAll('.vptsp-inspector tbody tr').length === {len(names)}")
     assert lab.python("inspector.shown") == -1
+    assert page.evaluate("document.activeElement.textContent") == names[shown]   # where the person came from
+    rows = "[...document.querySelectorAll('.vptsp-inspector tbody tr')]"
+    drawn = "canvas.getContext('2d').getImageData(48, 48, 1, 1).data[3] === 255"
+    assert page.evaluate(f"{rows}.every(row => row.querySelectorAll('canvas').length > 1)")
+    assert page.evaluate(f"{rows}.every(row => [...row.querySelectorAll('canvas')].every(canvas => {drawn}))")
+    page.get_by_role("button", name="drift").hover()
+    told = page.get_by_role("tooltip").filter(visible=True)
+    assert "1 - cos(at the first epoch" in told.inner_text()
     page.get_by_role("button", name="drift").click()
     drifts = page.eval_on_selector_all(".vptsp-inspector tbody tr",
                                        "rows => rows.map(row => Number(row.children[5].textContent))")

@@ -21,6 +21,10 @@ class FakeElement {
     this.children.push(...children);
   }
 
+  addEventListener(event, listener) {
+    this[`on${event}`] = listener;
+  }
+
   getContext() {
     return {drawImage: (...call) => this.drawn.push(call)};
   }

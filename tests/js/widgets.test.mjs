@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import {test} from "node:test";
 import {patchAfter} from "../../vptsp/widgets/static/attention.js";
 import {modeOf} from "../../vptsp/widgets/static/explorer_hands.js";
-import {cellText, compareCells} from "../../vptsp/widgets/static/inspector.js";
+import {cellText, compareCells, pageAfter} from "../../vptsp/widgets/static/inspector.js";
 import {SavedModel, savedState} from "../../vptsp/widgets/static/page.js";
 
 test("arrow keys move over patches and stop at the border", () => {
@@ -24,6 +24,14 @@ test("a table sorts both ways, with what is missing at its end", () => {
 test("a cell has no minus zero, and a dash for what is missing", () => {
   assert.deepEqual([-1e-8, -.0125, null, 12].map((v, i) => cellText(v, [2, 2, 2, 1][i])),
     ["0.000", "-0.012", "–", "12"]);
+});
+
+test("arrow keys turn pages and stop at the ends, Escape leads to the table", () => {
+  assert.deepEqual(["ArrowLeft", "ArrowRight", "Escape", "a"].map((key) => pageAfter(key, 1, 3)),
+    [0, 2, -1, null]);
+  assert.equal(pageAfter("ArrowLeft", 0, 3), 0);
+  assert.equal(pageAfter("ArrowRight", 2, 3), 2);
+  assert.equal(pageAfter("ArrowRight", -1, 3), null);
 });
 
 test("the state of a page has its bytes again", () => {

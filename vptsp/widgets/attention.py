@@ -14,11 +14,12 @@ import torch
 import traitlets
 from PIL import Image
 
-from ..analysis.attention import attention_arrays
+from ..analysis.attention import attention_arrays, brightest, structure
 from ..files import printable
 from ..images import open_image
 from ..model import Model
 from ..pictures import PALETTE, colormap, data_uri, picture_name
+from ..runs import Run
 from .base import Widget
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class AttentionViewer(Widget):
     """What the prompts do in each block and head, over one image or two side by side.
     `payload` has the arrays, `static()` a picture, `save()` writes a page."""
     entry = "attention"
+    height = 860
     _about = traitlets.Dict().tag(sync=True)
     _maps = traitlets.Bytes().tag(sync=True)
     left = traitlets.Int(0).tag(sync=True)                   # number of an image
@@ -123,11 +125,11 @@ class AttentionViewer(Widget):
     prompt = traitlets.Int(-1).tag(sync=True)                # -1: all prompts of the block
     patch = traitlets.Int(-1).tag(sync=True)                 # -1: none
     show = traitlets.Unicode("with").tag(sync=True)          # with, without, difference, takes, looks or rollout
-    strength = traitlets.Float(.7).tag(sync=True)            # of the colours over the image
+    strength = traitlets.Float(.75).tag(sync=True)           # of the colours over the image
 
     def __init__(
         self,
-        model: Model,                        # or a run
+        model: Model | Run,
         image: Any,                          # PIL image or path; or several, as a list or as a dict by their names
         classes: Sequence[int | str] = (),   # numbers or names of classes whose prompts to look at too
     ):
@@ -141,7 +143,8 @@ class AttentionViewer(Widget):
         super().__init__(_about=about, _maps=maps)
         if len(named) > 1: self.right = 1
         self.prompts = list(about["passes"])[min(1, len(about["passes"]) - 1)]
-        self.show, self.block = next(iter(about["shows"])), about["depth"] - 1
+        self.show = next(iter(about["shows"]))
+        self.block, self.head = _most_structured(self.payload["passes"][self.prompts]["reads"], self.payload["grid"])
 
     @traitlets.validate(*_chosen)
     def _possible(self, proposal):
@@ -184,6 +187,17 @@ class AttentionViewer(Widget):
         "Numbers of the images that are shown."
         return list(dict.fromkeys(i for i in (self.left, self.right) if i >= 0))
 
+def _most_structured(
+    reads: np.ndarray,       # attention to patches, (L, b, h, N)
+    grid: tuple[int, int],   # rows and columns of the patches
+) -> tuple[int, int]:        # block and head; -1, the mean, where no map has any structure
+    "Of the last third of the blocks, the head whose maps have most structure over the images."
+    first = len(reads)*2//3
+    found = structure(reads[first:].reshape(*reads[first:].shape[:3], *grid)).mean(1)
+    if found.max() <= 0: return len(reads) - 1, -1
+    block, head = np.unravel_index(found.argmax(), found.shape)
+    return first + int(block), int(head)
+
 def _limits(about: dict, name: str) -> tuple[int, int]:
     "The lowest and the highest value of a choice."
     images, patches = len(about["images"]), about["grid"][0]*about["grid"][1]
@@ -193,9 +207,13 @@ def _limits(about: dict, name: str) -> tuple[int, int]:
     return -1 if name in ("right", "head", "prompt", "patch") else 0, high[name]
 
 # %% ../../nbs/33_widgets.attention.ipynb #b96c2d4a
+def _head(viewer: AttentionViewer) -> int:
+    "The chosen head, or -1: rollout takes all together."
+    return -1 if viewer.show == "rollout" else viewer.head
+
 def _over_heads(viewer: AttentionViewer, weights: np.ndarray) -> np.ndarray:
     "The chosen head, or the mean of all."
-    return weights.mean(0) if viewer.head < 0 else weights[viewer.head]
+    return weights.mean(0) if _head(viewer) < 0 else weights[_head(viewer)]
 
 def _numbers(viewer: AttentionViewer, i: int, show: str) -> np.ndarray:
     "What a view shows of an image, (rows, columns)."
@@ -217,7 +235,7 @@ def _shares(viewer: AttentionViewer, i: int) -> dict[str, float]:
 # %% ../../nbs/33_widgets.attention.ipynb #44f464e3
 def _where(viewer: AttentionViewer) -> str:
     "The chosen block, head and prompts, in words."
-    head = "mean of heads" if viewer.head < 0 else f"head {viewer.head}"
+    head = "mean of heads" if _head(viewer) < 0 else f"head {_head(viewer)}"
     return f"block {viewer.block}, {head}, {viewer.prompts}"
 
 def _words(viewer: AttentionViewer) -> str:
@@ -228,7 +246,8 @@ def _words(viewer: AttentionViewer) -> str:
     for i in viewer._images():
         shares = viewer.shares(i)
         row, column = np.unravel_index(viewer.map(i, show).argmax(), (rows, columns))
-        lines.append(f"{viewer.names[i]}: the {reader} gives {100*shares['prompts']:.0f}% to prompts and "
+        to_prompts = f"{100*shares['prompts']:.0f}% to prompts and " if "with" in viewer._about["shows"] else ""
+        lines.append(f"{viewer.names[i]}: the {reader} gives {to_prompts}"
                      f"{100*shares['patches']:.0f}% to patches; the patch in row {row}, column {column} "
                      f"of {rows} x {columns} gets most.")
     return " ".join(lines)
@@ -241,33 +260,53 @@ def _titles(viewer: AttentionViewer) -> dict[str, str]:
         "takes": f"patches take\nfrom {prompt}", "looks": f"{prompt}\nwould look at",
         "difference": "with prompts\nminus without", "rollout": "rollout up to\nthis block"}
 
+_faintest = .4   # opacity without attention, of that where there is most
+
 def _draw_view(viewer: AttentionViewer, axes: "Sequence[Axes]", bar: "Axes", show: str) -> None:
     "One view over each image, on one scale, and the scale."
     maps = [viewer.map(i, show) for i in viewer._images()]
-    top = max(np.abs(m).max() for m in maps) or 1.
+    top = max(float(brightest(m)) for m in maps) or 1.
+    more = "or more" if any(np.abs(m).max() > top for m in maps) else ""
     low = -top if show == "difference" else 0
     colours = colormap("both" if show == "difference" else "low")
     for ax, m in zip(axes, maps):
-        drawn = ax.imshow(m, extent=(0, 1, 0, 1), cmap=colours, vmin=low, vmax=top, alpha=viewer.strength)
+        drawn = ax.imshow(m, extent=(0, 1, 0, 1), cmap=colours, vmin=low, vmax=top,
+                          alpha=viewer.strength*(_faintest + (1 - _faintest)*np.minimum(np.abs(m)/top, 1)))
     scale = bar.figure.colorbar(drawn, cax=bar, orientation="horizontal")
-    scale.set_ticks([low, top], labels=[f"{100*low:.1f}" if low else "0", f"{100*top:.1f}%"], fontsize=8)
+    digits = ".1f" if top > .0005 else ".1g"
+    ends = [f"{100*low:{digits}}" if low else "0", f"{100*top:{digits}}%\n{more}"]
+    scale.set_ticks([low, top], labels=ends, fontsize=8)
 
-def _draw_entropy(viewer: AttentionViewer, ax: "Axes") -> None:
-    "Entropy of each block and head for the left image; what is chosen has a frame."
+def _montage(maps: np.ndarray) -> np.ndarray:
+    "Maps (down, across, rows, columns) as one, each on a scale of its own, with gaps of NaN between them."
+    down, across, rows, columns = maps.shape
+    scaled = (maps/brightest(maps)[..., None, None].clip(1e-12)).clip(0, 1)
+    gap = -(-max(rows, columns)//12)
+    framed = np.pad(scaled, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
+    return framed.transpose(0, 2, 1, 3).reshape(down*(rows + gap), across*(columns + gap))
+
+def _draw_heads(viewer: AttentionViewer, ax: "Axes") -> None:
+    "A small map of the left image for each block and head, and their mean; what is chosen has a frame."
     from matplotlib.patches import Rectangle
-    entropy = viewer.payload["passes"][viewer.prompts]["entropy"][:, viewer.left]
-    drawn = ax.imshow(entropy, cmap=colormap("low"), aspect="auto")
-    ax.figure.colorbar(drawn, ax=ax).ax.tick_params(labelsize=8)
+    reads = viewer.payload["passes"][viewer.prompts]["reads"][:, viewer.left]
+    depth, heads, _ = reads.shape
+    maps = np.concatenate([reads, reads.mean(1, keepdims=True)], 1).reshape(depth, heads + 1, *viewer.payload["grid"])
+    ax.imshow(_montage(maps), extent=(-.5, heads + .5, depth - .5, -.5), cmap=colormap("low"), aspect="auto",
+              interpolation="nearest")
     ax.set_xlabel("head", fontsize=8)
     ax.set_ylabel("block", fontsize=8)
-    ax.set_title("entropy, first image", fontsize=8)
-    ax.set(xticks=range(entropy.shape[1]), yticks=range(entropy.shape[0]))
+    ax.set_title(f"{viewer.payload['reader']}, first image", fontsize=8)
+    every = -(-heads//8)
+    labelled = range(0, heads - every, every)     # "mean" takes the room of the last
+    ax.set_xticks([*labelled, heads], [*labelled, "mean"])
+    ax.set_yticks(range(0, depth, -(-depth//12)))
     ax.tick_params(labelsize=8)
-    x, width = (-.5, entropy.shape[1]) if viewer.head < 0 else (viewer.head - .5, 1)
-    ax.add_patch(Rectangle((x, viewer.block - .5), width, 1, fill=False, ec=PALETTE[5], lw=2.5))
+    ax.spines[:].set_visible(False)
+    x = heads if _head(viewer) < 0 else _head(viewer)
+    ax.add_patch(Rectangle((x - .5, viewer.block - .5), 1, 1, fill=False, ec=PALETTE[5], lw=2, clip_on=False))
 
 def _figure(viewer: AttentionViewer) -> "Figure":
-    "All views of the chosen block, head and prompt, and the map of entropy."
+    "All views of the chosen block, head and prompt, and the small maps of all."
     from matplotlib.figure import Figure
     images, titles = viewer._images(), _titles(viewer)
     n, shows = len(images), list(viewer._about["shows"])
@@ -275,8 +314,8 @@ def _figure(viewer: AttentionViewer) -> "Figure":
     axes = fig.subplots(n + 1, len(shows) + 2, squeeze=False, width_ratios=[1]*(len(shows) + 1) + [1.5],
                         height_ratios=[1]*n + [.08])
     for row, i in zip(axes, images):
-        row[0].set_ylabel(f"{picture_name(viewer.names[i], 26)}\n{100*viewer.shares(i)['prompts']:.1f}% to prompts",
-                          fontsize=8)
+        to_prompts = f"\n{100*viewer.shares(i)['prompts']:.1f}% to prompts" if "with" in shows else ""
+        row[0].set_ylabel(f"{picture_name(viewer.names[i], 20)}{to_prompts}", fontsize=8)
         for ax in row[:-1]:
             ax.imshow(viewer.pictures[i], extent=(0, 1, 0, 1))
             ax.set(xticks=[], yticks=[])
@@ -284,7 +323,7 @@ def _figure(viewer: AttentionViewer) -> "Figure":
         _draw_view(viewer, column[:-1], column[-1], show)
         column[0].set_title(titles[show], fontsize=8)
     for ax in (*axes[:, -1], axes[-1, 0]): ax.remove()
-    _draw_entropy(viewer, fig.add_subplot(axes[0, 0].get_gridspec()[:, -1]))
+    _draw_heads(viewer, fig.add_subplot(axes[0, 0].get_gridspec()[:, -1]))
     even = 100/viewer._about["passes"][viewer.prompts]["keys"][viewer.block]
     where = picture_name(_where(viewer), 60)
     fig.suptitle(f"{where}; shares of attention, spread evenly {even:.1f}% a key", fontsize=9)

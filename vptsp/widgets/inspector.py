@@ -101,20 +101,21 @@ def _draw_curves(
     payload: dict,
     page: dict,         # of the payload's `classes`
 ) -> None:
-    "Drift, cosine to the class's mean, and the norms of the prompts where there are some."
-    epochs, blocks = payload["epochs"], payload["blocks"]
-    panels = [("cosine to its images' mean", page["own"], epochs, "epoch")]
-    if len(epochs) > 1: panels.insert(0, ("drift", page["drift"], epochs, "epoch"))
-    if page["norms"]: panels.append(("mean norm of its prompts", {"": page["norms"]}, blocks, "block"))
-    for ax, (title, lines, xs, unit) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
+    "Cosine to the class's mean, drift, and the norms of the prompts where there are some."
+    epochs, blocks, curves = payload["epochs"], payload["blocks"], {}
+    panels = [("cosine to its images' mean", "cosine", page["own"], epochs, "epoch")]
+    if len(epochs) > 1: panels.append(("drift from the start", "1 - cosine", page["drift"], epochs, "epoch"))
+    if page["norms"]: panels.append(("mean norm of its prompts", "norm", {"": page["norms"]}, blocks, "block"))
+    for ax, (title, up, lines, xs, across) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
         for (point, ys), dashes in zip(lines.items(), ("-o", "--o", ":o")):
-            colour = KINDS[point or "proxy"]["colour"]
-            ax.plot(xs, ys, dashes, ms=3, color=colour, label=_points.get(point))
+            drawn, = ax.plot(xs, ys, dashes, ms=3, color=KINDS[point]["colour"] if point else "black")
+            if point: curves[_points[point]] = drawn
         ax.set_title(title, fontsize=9)
-        ax.set_xlabel(unit, fontsize=8)
+        ax.set_xlabel(across, fontsize=8)
+        ax.set_ylabel(up, fontsize=8)
         ax.tick_params(labelsize=8)
         ax.set_xticks(xs[::-(-len(xs)//8)])       # whole epochs and blocks
-        if title == panels[0][0]: ax.legend(fontsize=8, frameon=False)
+    figure.legend(curves.values(), curves, fontsize=8, frameon=False, loc="outside upper center", ncols=3)
 
 def _draw_page(
     study: Study,
@@ -125,8 +126,8 @@ def _draw_page(
     from matplotlib.figure import Figure
     page = payload["classes"][j]
     tiles = .95*(len(page["near"]) + 1)
-    figure = Figure(figsize=(8, tiles + 2.5), dpi=90, layout="constrained")
-    top, low = figure.subfigures(2, 1, height_ratios=(tiles, 2.1))
+    figure = Figure(figsize=(8, tiles + 2.7), dpi=90, layout="constrained")
+    top, low = figure.subfigures(2, 1, height_ratios=(tiles, 2.3))
     _draw_tiles(top, study, page)
     _draw_curves(low, payload, page)
     rival, cosine = page["rivals"][0]
@@ -138,6 +139,7 @@ def _draw_page(
 class ProxyInspector(Widget):
     "A table of all proxies, and a page for each."
     entry = "inspector"
+    height = 1250     # of a class's page, px
     payload = traitlets.Dict().tag(sync=True)
     shown = traitlets.Int(-1).tag(sync=True)  # training class, -1 for the table
 

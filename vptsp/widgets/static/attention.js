@@ -1,5 +1,6 @@
 // The attention viewer: what prompts do in each block and head, over one or two images.
-import {AttentionNumbers} from "./attention_numbers.js";
+import {Glance} from "./attention_glance.js";
+import {AttentionNumbers, brightest} from "./attention_numbers.js";
 import {ACCENT, BOTH, LOW, PALETTE, gradient, scale} from "./colours.js";
 import {asRoot, make} from "./dom.js";
 import {range} from "./typed.js";
@@ -7,12 +8,19 @@ import {range} from "./typed.js";
 const SIDE = 288;         // pixels of a picture
 const BARS = 48;          // and of the bars below it
 const CHOSEN = PALETTE[5];  // vermilion, beside the accent's blue
+const FULL = .75;         // strength of the colours that were off
+const FAINTEST = .4;      // opacity without attention, of that where there is most
 const TRAITS = [
   "left", "right", "block", "head", "prompts", "prompt", "show", "patch", "strength"
 ];
-const HELP =
-  "Point at a patch, or go to a picture with the tab key and use the arrow keys; " +
-  "a click keeps a patch and shows what it takes from each prompt.";
+const OF_PROMPTS = ["takes", "looks"];
+const HELP = "Point at a patch, or go to a picture with the tab key and use the arrow keys; ";
+
+// What to do with a picture, where some block has prompts or none has.
+export function help(most) {
+  return HELP + (most ? "a click keeps a patch and shows what it takes from each prompt."
+    : "a click keeps a patch.");
+}
 
 function percent(share) {
   return `${(100 * share).toFixed(Math.abs(share) < .0995 ? 2 : 1)}%`;
@@ -47,6 +55,25 @@ export function patchAfter(key, patch, down, across) {
   return patch < 0 && to >= 0 ? 0 : to;
 }
 
+// Opacity of a patch over the picture: the more attention, the more colour.
+export function opacity(share, strength) {
+  return strength * (FAINTEST + (1 - FAINTEST) * Math.min(Math.abs(share), 1));
+}
+
+// Why a control does nothing; "" where it does something.
+// state: {show, images, blocks, passes, prompts: of the block, most: prompts of any block}
+export function whyOff(trait, {show, images, blocks, passes, prompts, most}) {
+  const ofPrompts = OF_PROMPTS.includes(show);
+  if (trait === "left" && images === 1) return "there is one image";
+  if (trait === "block" && blocks === 1) return "there is one block";
+  if (trait === "head" && show === "rollout") return "rollout takes all heads together";
+  if (trait === "prompts" && !most) return "this model has no prompts";
+  if (trait === "prompts" && passes === 1) return "the model has one set of prompts";
+  if (trait === "prompt" && !prompts) return "this block has no prompts";
+  if (trait === "prompt" && !ofPrompts) return "for views of what prompts give or look at";
+  return "";
+}
+
 class AttentionView {
   constructor(model) {
     this.model = model;
@@ -63,7 +90,7 @@ class AttentionView {
     this.low = 0;
     this.high = 1;
     this.root = asRoot(make("div"), "vptsp-attention");
-    this.root.append(this.controls(), this.main(), this.scaleBar(), this.readout());
+    this.root.append(this.controls(), this.main(), this.readout());
   }
 
   get(name) {
@@ -97,11 +124,12 @@ class AttentionView {
     }
     chosen.push(
       this.choice("prompts", "prompts", () => this.passNames()),
-      this.choice("show", "show", () => Object.entries(about.shows)),
+      this.choice("show", "show", () => this.showNames()),
       this.choice("prompt", "prompt", () => this.promptNames()),
       this.choice("block", "block", () => numbered(about.depth, "block")),
       this.choice("head", "head", heads),
-      this.strength());
+      this.strength(),
+      this.colours());
     return make("div", {className: "row", role: "group", ariaLabel: "What to show"}, ...chosen);
   }
 
@@ -109,6 +137,13 @@ class AttentionView {
     const passes = Object.keys(this.about.passes);
     const named = passes.length > 1 ? passes.slice(1) : ["no prompts"];
     return named.map((name) => [name, name]);
+  }
+
+  // The views; of two there is nothing to see in a block without prompts.
+  showNames() {
+    const none = !this.numbers.promptCount();
+    return Object.entries(this.about.shows)
+      .map(([show, words]) => [show, words, none && OF_PROMPTS.includes(show)]);
   }
 
   promptNames() {
@@ -119,12 +154,27 @@ class AttentionView {
     const select = tested(make("select", {ariaLabel: words}), trait);
     select.onchange = () => this.set({[trait]: JSON.parse(select.value)});
     this.fill[trait] = () => {
-      select.replaceChildren(...options().map(([value, textContent]) =>
-        make("option", {value: JSON.stringify(value), textContent})));
-      const value = trait === "prompt" ? this.numbers.prompt() : this.get(trait);
-      select.value = JSON.stringify(value);
+      select.replaceChildren(...options().map(([value, textContent, disabled = false]) =>
+        make("option", {value: JSON.stringify(value), textContent, disabled})));
+      const chosen = {prompt: this.numbers.prompt(), head: this.numbers.head()};
+      select.value = JSON.stringify(chosen[trait] ?? this.get(trait));
+      select.title = whyOff(trait, this.state());
+      select.disabled = select.title !== "";
     };
     return make("label", {}, words, select);
+  }
+
+  // What decides which controls do something.
+  state() {
+    const {images, depth, passes} = this.about;
+    return {
+      show: this.get("show"),
+      images: images.length,
+      blocks: depth,
+      passes: this.passNames().length,
+      prompts: this.numbers.promptCount(),
+      most: Math.max(...Object.values(passes).flatMap(({prompts}) => prompts))
+    };
   }
 
   strength() {
@@ -138,12 +188,27 @@ class AttentionView {
     return make("label", {}, "strength", slider);
   }
 
+  // Whether there are colours over the picture: their strength, or none.
+  colours() {
+    const box = tested(make("input", {type: "checkbox", ariaLabel: "colours"}), "colours");
+    let before = FULL;
+    box.onchange = () => this.set({strength: box.checked ? before : 0});
+    this.fill.colours = () => {
+      const strength = this.get("strength");
+      before = strength || before;
+      box.checked = strength > 0;
+    };
+    return make("label", {}, "colours", box);
+  }
+
   // Pictures: image, overlay, and below it where the attention goes.
 
   main() {
     this.panels = {left: this.panel("left-picture"), right: this.panel("right-picture")};
     const figures = Object.values(this.panels).map(({figure}) => figure);
-    return make("div", {className: "row"}, ...figures, this.entropyMap());
+    const pictures = make("div", {className: "row"}, ...figures);
+    return make("div", {className: "row"},
+      make("div", {}, pictures, this.scaleBar()), this.smallMaps());
   }
 
   panel(name) {
@@ -199,9 +264,9 @@ class AttentionView {
     context.globalAlpha = 1;
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (picture.complete) context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    context.globalAlpha = this.get("strength");
     this.maps[image].forEach((value, patch) => {
       const colour = scale((value - this.low) / (this.high - this.low), stops);
+      context.globalAlpha = opacity(value / this.high, this.get("strength"));
       context.fillStyle = `rgb(${colour})`;
       context.fillRect(...this.patchBox(canvas, patch));
     });
@@ -228,8 +293,7 @@ class AttentionView {
     const reader = patch < 0 ? `the ${this.about.reader}` : `patch ${patch}`;
     const height = (value) => (BARS - 1) * value / most;
     context.clearRect(0, 0, SIDE, BARS);
-    note.textContent = "";
-    bars.ariaLabel = "no prompts in this block";
+    bars.hidden = note.hidden = !values.length;
     if (!values.length) return;
     note.textContent = `What ${reader} takes from each prompt; dashed: even, ${percent(even)}`;
     const words = values.map((value, j) => `${j}: ${percent(value)}`).join(", ");
@@ -256,15 +320,17 @@ class AttentionView {
     const {about} = this;
     const show = this.get("show");
     const [prompts, others, patches] = this.numbers.shares(image).map(percent);
-    const ofPrompts = show === "takes" || show === "looks";
-    const none = ofPrompts && !this.numbers.promptCount() ? " (no prompts in this block)" : "";
+    const isBare = OF_PROMPTS.includes(show) && !this.numbers.promptCount();
+    const none = isBare ? " (no prompts in this block)" : "";
+    const head = this.numbers.head() < 0 ? "mean of heads" : `head ${this.numbers.head()}`;
+    const where = `block ${this.get("block")}, ${head}`;
     caption.textContent =
-      `${this.name(image)}${none}. The ${about.reader} gives ${prompts} to prompts, ` +
+      `${this.name(image)}${none}. In ${where}, the ${about.reader} gives ` +
+      (this.state().most ? `${prompts} to prompts, ` : "") +
       `${others} to ${about.others}, ${patches} to patches.`;
-    const head = this.get("head") < 0 ? "mean of heads" : `head ${this.get("head")}`;
     const map = this.maps[image];
     canvas.ariaLabel =
-      `${this.name(image)}: ${about.shows[show]}, block ${this.get("block")}, ${head}; ` +
+      `${this.name(image)}: ${about.shows[show]}, ${where}; ` +
       `most at patch ${map.indexOf(Math.max(...map))}. Arrow keys choose a patch.`;
   }
 
@@ -293,8 +359,9 @@ class AttentionView {
       at(inside, make("b", {textContent: `even ${percent(even)}`}))
     ];
     const lowest = words(0, difference ? percent(this.low) : "0");
-    const highest = words(1, percent(this.high));
-    this.bar.replaceChildren(colours, ...marks, lowest, words(.5, unit), highest);
+    const highest = words(1, percent(this.high) + (this.isCut ? " or more" : ""));
+    const what = make("small", {textContent: unit});
+    this.bar.replaceChildren(colours, ...marks, lowest, highest, what);
     this.bar.ariaLabel = `colours from ${percent(this.low)} to ${percent(this.high)}, ${unit}`;
   }
 
@@ -307,7 +374,7 @@ class AttentionView {
 
   say(patch) {
     if (patch < 0) {
-      this.said.textContent = HELP;
+      this.said.textContent = help(this.state().most);
       return;
     }
     const where = `row ${Math.floor(patch / this.across)}, column ${patch % this.across}`;
@@ -317,75 +384,9 @@ class AttentionView {
     this.said.textContent = `patch ${patch} (${where}): ${values.join(", ")} ${unit}`;
   }
 
-  // Entropy by block and head: one of its buttons is in the tab order, arrows move.
-
-  entropyMap() {
-    const {heads, depth, reader} = this.about;
-    const label = `entropy of the attention of the ${reader}, by block and head`;
-    const top = [...range(heads), "mean"];
-    const titles = top.map((textContent) => make("th", {textContent, scope: "col"}));
-    this.cells = new Map();
-    this.title = make("div");
-    this.note = make("div");
-    const rows = range(depth).map((block) => this.entropyRow(block));
-    const table = make("table", {ariaLabel: label}, make("tr", {}, make("th"), ...titles), ...rows);
-    return make("div", {}, this.title, table, this.note);
-  }
-
-  entropyRow(block) {
-    const head = make("th", {textContent: block, scope: "row"});
-    const columns = range(this.about.heads + 1);  // the last is the mean
-    const cells = columns.map((column) => make("td", {}, this.entropyCell(block, column)));
-    return make("tr", {}, head, ...cells);
-  }
-
-  headOf(column) {
-    return column < this.about.heads ? column : -1;
-  }
-
-  entropyCell(block, column) {
-    const head = this.headOf(column);
-    const cell = tested(make("button", {type: "button"}), `entropy-${block}-${head}`);
-    cell.onclick = () => this.set({block, head});
-    cell.onkeydown = (event) => this.moveOver(event, block, column);
-    this.cells.set(`${block},${column}`, {cell, block, head});
-    return cell;
-  }
-
-  moveOver(event, block, column) {
-    const to = {
-      ArrowUp: [block - 1, column],
-      ArrowDown: [block + 1, column],
-      ArrowLeft: [block, column - 1],
-      ArrowRight: [block, column + 1]
-    }[event.key];
-    if (!to) return;
-    event.preventDefault();
-    const next = this.cells.get(to.join(","));
-    if (!next) return;
-    next.cell.focus();
-    next.cell.click();
-  }
-
-  drawEntropy() {
-    const image = this.get("left");
-    const [low, high] = this.numbers.entropyLimits(image);
-    for (const {cell, block, head} of this.cells.values()) {
-      const value = this.numbers.entropy(image, block, head);
-      const colour = scale((value - low) / (high - low || 1), LOW);
-      const on = block === this.get("block") && head === this.get("head");
-      const where = head < 0 ? "mean of heads" : `head ${head}`;
-      cell.style.background = `rgb(${colour})`;
-      cell.style.color = colour[1] > 130 ? "#000" : "#fff";
-      cell.textContent = on ? "●" : "";
-      cell.tabIndex = on ? 0 : -1;
-      cell.ariaPressed = on;
-      cell.title = cell.ariaLabel = `block ${block}, ${where}: entropy ${value.toFixed(2)}`;
-    }
-    const prompts = this.get("show") === "without" ? "without" : "with";
-    this.title.textContent = `entropy by block (down) and head (across), ${prompts} prompts`;
-    this.note.textContent =
-      `dark ${low.toFixed(3)}, bright ${high.toFixed(3)}; 0: all on one key, 1: even`;
+  smallMaps() {
+    this.glance = new Glance(this.about, this.numbers, (place) => this.set(place));
+    return this.glance.root;
   }
 
   // All of it, as the traits say.
@@ -395,7 +396,7 @@ class AttentionView {
     this.measure();
     this.drawPanels();
     this.drawScale();
-    this.drawEntropy();
+    this.glance.draw();
     this.say(this.get("patch"));
   }
 
@@ -403,8 +404,9 @@ class AttentionView {
   measure() {
     const shown = this.shown();
     this.maps = Object.fromEntries(shown.map((image) => [image, this.numbers.map(image)]));
-    const sizes = shown.flatMap((image) => [...this.maps[image]].map(Math.abs));
-    this.high = Math.max(...sizes, 1e-6);
+    const maps = Object.values(this.maps);
+    this.high = Math.max(...maps.map(brightest), 1e-6);
+    this.isCut = maps.some((map) => map.some((value) => Math.abs(value) > this.high));
     this.low = this.get("show") === "difference" ? -this.high : 0;
   }
 

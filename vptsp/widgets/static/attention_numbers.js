@@ -1,6 +1,13 @@
 // The numbers that the attention viewer shows, from the arrays that Python packed.
 import {array, range} from "./typed.js";
 
+// From where on the colours of a map get no brighter: one patch in fifty may have more, as some
+// take so much that nothing else would be seen.
+export function brightest(map) {
+  const sizes = [...map].map(Math.abs).sort((a, b) => a - b);
+  return sizes[Math.ceil(.98 * (sizes.length - 1))] || sizes[sizes.length - 1];
+}
+
 // What is chosen is asked of `get(trait)`: prompts, block, head (-1: all), prompt (-1: all), show.
 export class AttentionNumbers {
   // about: where things are; packed: bytes
@@ -33,8 +40,21 @@ export class AttentionNumbers {
     return this.get("prompt") < this.promptCount() ? this.get("prompt") : -1;
   }
 
+  // The head chosen, or -1: rollout takes all together.
+  head() {
+    return this.get("show") === "rollout" ? -1 : this.get("head");
+  }
+
   heads() {
-    return this.get("head") < 0 ? range(this.about.heads) : [this.get("head")];
+    return this.head() < 0 ? range(this.about.heads) : [this.head()];
+  }
+
+  // The numbers of another block and head, all else as it is chosen.
+  at(block, head) {
+    const other = Object.create(this);
+    const here = {block, head};
+    other.get = (name) => here[name] ?? this.get(name);
+    return other;
   }
 
   overHeads(value) {

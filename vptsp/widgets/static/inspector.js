@@ -1,19 +1,20 @@
 // The inspector: a table of all proxies, and a page for each.
-import {horizontal, linear, marker, polyline, text} from "./charts.js";
-import {ACCENT, KINDS} from "./colours.js";
+import {KINDS} from "./colours.js";
 import {asRoot, button, make} from "./dom.js";
-import {svg} from "./svg.js";
+import {chartKey, kindsChart} from "./inspector_chart.js";
+import {MEANINGS} from "./inspector_words.js";
 import {TileSheet} from "./tiles.js";
+import {explained, question} from "./tips.js";
 import {range} from "./typed.js";
 
-const MOST_ROWS = 500;
+const MOST_ROWS = 50;     // of the table at first, and with each press on "more"
+const FIRST_IMAGES = 3;   // of a class, in its row
 const TILE_SIDE = 96;
 const COUNTS = 1;         // the column that counts images
-const CHART = {width: 330, height: 170, left: 40, right: 10, top: 20, bottom: 28};
-const LABEL = {"font-size": 11, fill: "currentColor"};
+const KEYS = "Left and right arrow keys turn the pages, Escape leads to all classes.";
 
-function heading(words) {
-  return make("h4", {textContent: words});
+function heading(words, meaning) {
+  return make("h4", {}, `${words} `, question(words, MEANINGS[meaning]));
 }
 
 function paragraph(words) {
@@ -38,62 +39,11 @@ export function compareCells(a, b, falling) {
   return falling ? -order : order;
 }
 
-function lineStyle(kind) {
-  return {"stroke-dasharray": KINDS[kind]?.dash ?? ""};
-}
-
-function chartFrame(title) {
-  const {width, height} = CHART;
-  const size = {viewBox: `0 0 ${width} ${height}`, width, height};
-  const caption = text(CHART.left, 12, title, {...LABEL, "font-weight": 600});
-  return svg("svg", {...size, role: "img", "aria-label": title}, caption);
-}
-
-function verticalAxis(low, high, y) {
-  return [low, high].flatMap((value) => {
-    const grid = {stroke: "currentColor", opacity: .25};
-    const words = Math.abs(value).toFixed(2);
-    const label = text(CHART.left - 4, y(value) + 4, words, {...LABEL, "text-anchor": "end"});
-    return [horizontal(y(value), CHART.left, CHART.width - CHART.right, grid), label];
-  });
-}
-
-// At most twelve or so of the places' names, and what they are.
-function placeAxis(names, x, unit) {
-  const middle = {...LABEL, "text-anchor": "middle"};
-  const every = names.length < 13 ? 1 : Math.ceil(names.length / 12);
-  const labels = range(names.length).filter((i) => i % every === 0)
-    .map((i) => text(x(i), CHART.height - 14, names[i], middle));
-  return [...labels, text((CHART.left + CHART.width) / 2, CHART.height - 2, unit, middle)];
-}
-
-// Lines over equally spaced places. series: {kind: [y ..]}; names: of the places
-function kindsChart(title, series, names, unit) {
-  const {width, height, left, right, top, bottom} = CHART;
-  const values = Object.values(series).flat().filter(Number.isFinite);
-  const low = Math.min(...values);
-  const high = Math.max(...values, low + 1e-6);
-  const inner = width - left - right;
-  const x = (i) => left + inner * (names.length > 1 ? i / (names.length - 1) : .5);
-  const y = linear(low, high, height - bottom, top);
-  const chart = chartFrame(title);
-  chart.append(...verticalAxis(low, high, y), ...placeAxis(names, x, unit));
-  for (const [kind, ys] of Object.entries(series)) {
-    const colour = KINDS[kind]?.colour ?? ACCENT;
-    const points = ys.map((value, i) => [x(i), y(value)]);
-    chart.append(polyline(points, colour, lineStyle(kind)));
-    for (const [px, py] of points) chart.append(...marker("circle", px, py, colour, 2.6));
-  }
-  return chart;
-}
-
-function chartKey(kinds) {
-  return make("div", {className: "v-key"}, ...kinds.map((kind) => {
-    const look = {stroke: KINDS[kind].colour, "stroke-width": 2, ...lineStyle(kind)};
-    const size = {width: 30, height: 10, "aria-hidden": "true"};
-    const sample = svg("svg", size, horizontal(5, 0, 30, look));
-    return make("span", {}, sample, ` ${KINDS[kind].name}`);
-  }));
+// The page that a key leads to from page `c` of `count`; -1: the table; null: the key is another's.
+export function pageAfter(key, c, count) {
+  if (c < 0) return null;
+  const to = {ArrowLeft: Math.max(c - 1, 0), ArrowRight: Math.min(c + 1, count - 1), Escape: -1};
+  return to[key] ?? null;
 }
 
 class InspectorView {
@@ -105,6 +55,11 @@ class InspectorView {
     this.sortBy = this.data.columns.indexOf("nearest rival");
     this.falling = true;
     this.filter = "";
+    this.most = MOST_ROWS;
+    this.last = -1;                              // the page that was open before
+    this.root.tabIndex = -1;                     // a click anywhere brings the keys here
+    this.root.dataset.lmSuppressShortcuts = "true";
+    this.root.onkeydown = (event) => this.turn(event);
   }
 
   goTo(c) {
@@ -112,9 +67,31 @@ class InspectorView {
     this.model.save_changes();
   }
 
+  turn(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const {classes} = this.data;
+    const to = pageAfter(event.key, this.model.get("shown"), classes.length);
+    if (to === null) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.goTo(to);
+  }
+
+  // Draw what is shown. What had the focus has it again, or what stands for it on another page.
   show() {
     const shown = this.model.get("shown");
+    const held = this.root.contains(document.activeElement);
+    const {keep} = document.activeElement?.dataset ?? {};
     this.root.replaceChildren(...shown >= 0 ? this.page(shown) : this.table());
+    if (held) this.heldAgain(keep, shown).focus({preventScroll: shown === this.last});
+    this.last = shown;
+  }
+
+  heldAgain(keep, shown) {
+    const all = [...this.root.querySelectorAll("[data-keep]:not(:disabled)")];
+    const find = (name) => all.find((element) => element.dataset.keep === name);
+    const instead = shown >= 0 ? "title" : `class ${this.last}`;
+    return find(keep) ?? find(instead) ?? this.root;
   }
 
   link(c) {
@@ -137,24 +114,33 @@ class InspectorView {
 
   page(c) {
     const shown = this.data.classes[c];
+    const title = make("h3", {textContent: shown.name, tabIndex: -1});
+    title.dataset.keep = "title";
     return [
       this.pager(c),
-      make("h3", {textContent: shown.name}),
+      title,
       this.figures(shown),
       ...this.images(shown),
       ...this.data.kinds.flatMap((kind) => this.nearest(shown, kind)),
-      heading("confused with"),
+      heading("confused with", "confused with"),
       this.confusions(shown),
-      this.charts(shown)
+      ...this.charts(shown)
     ];
   }
 
   pager(c) {
-    const last = this.data.classes.length - 1;
+    const count = this.data.classes.length;
+    const press = (words, key, to, attributes = {}) => {
+      const shortcut = {title: `key: ${key}`, ariaKeyShortcuts: key.replace(" ", "")};
+      const element = button(words, () => this.goTo(to), {...shortcut, ...attributes});
+      element.dataset.keep = words;
+      return element;
+    };
     return make("div", {className: "v-row"},
-      button("all classes", () => this.goTo(-1)),
-      button("previous", () => this.goTo(c - 1), {disabled: c === 0}),
-      button("next", () => this.goTo(c + 1), {disabled: c === last}));
+      press("all classes", "Escape", -1),
+      press("previous", "Arrow Left", c - 1, {disabled: c === 0}),
+      press("next", "Arrow Right", c + 1, {disabled: c === count - 1}),
+      make("span", {textContent: `${c + 1} of ${count.toLocaleString()}. ${KEYS}`}));
   }
 
   figures({row}) {
@@ -165,7 +151,8 @@ class InspectorView {
   images({images, more}) {
     const part = more ? ` (${images.length} of ${images.length + more})` : "";
     const tiles = images.map((i) => this.tile(i));
-    return [heading(`its images${part}`), make("div", {className: "v-tiles"}, ...tiles)];
+    const title = heading(`its images${part}`, "its images");
+    return [title, make("div", {className: "v-tiles"}, ...tiles)];
   }
 
   nearest({near, number}, kind) {
@@ -174,7 +161,7 @@ class InspectorView {
       return this.tile(i, mark, cosine.toFixed(2));
     });
     const title = `training images nearest to its ${KINDS[kind].name}`;
-    return [heading(title), make("div", {className: "v-tiles"}, ...tiles)];
+    return [heading(title, kind), make("div", {className: "v-tiles"}, ...tiles)];
   }
 
   confusions({rivals, taken}) {
@@ -188,19 +175,19 @@ class InspectorView {
 
   charts({drift, own, norms}) {
     const {epochs, blocks, kinds} = this.data;
-    const withKey = (chart) => make("div", {}, chart, chartKey(kinds));
-    const found = [];
-    if (epochs.length > 1) {
-      const title = "drift: cosine distance from the start";
-      found.push(withKey(kindsChart(title, drift, epochs, "epoch")));
-    } else {
-      found.push(paragraph("Drift was not measured: train with callbacks=[Snapshots()]."));
-    }
-    found.push(withKey(kindsChart("cosine to the mean of its images", own, epochs, "epoch")));
+    const panel = (meaning, chart) =>
+      make("div", {}, heading(chart.title, meaning), kindsChart(chart));
+    const duty = {title: "cosine to the mean of its images", axes: ["epoch", "cosine"]};
+    const moved = {title: "drift from the start", axes: ["epoch", "1 - cosine"]};
+    const lengths = {title: "mean norm of its prompts", axes: ["block", "norm"]};
+    const found = [panel("cosine over epochs", {...duty, places: epochs, series: own})];
+    if (epochs.length > 1) found.push(panel("drift", {...moved, places: epochs, series: drift}));
+    else found.push(paragraph("Drift was not measured: train with callbacks=[Snapshots()]."));
     if (norms.length) {
-      found.push(kindsChart("mean norm of its prompts", {proxy: norms}, blocks, "block"));
+      const series = {prompts: norms};
+      found.push(panel("prompt norms", {...lengths, places: blocks, series}));
     }
-    return make("div", {className: "v-two"}, ...found);
+    return [chartKey(kinds), make("div", {className: "v-two"}, ...found)];
   }
 
   // The table of all classes.
@@ -216,25 +203,38 @@ class InspectorView {
   table() {
     const order = this.order();
     const count = `${order.length.toLocaleString()} classes`;
-    const part = order.length > MOST_ROWS ? `, the first ${MOST_ROWS} below` : "";
+    const part = order.length > this.most ? `, the first ${this.most} below` : "";
     const heads = this.data.columns.map((name, i) => this.columnHead(name, i));
-    const rows = order.slice(0, MOST_ROWS).map((c) => this.tableRow(c));
+    const rows = order.slice(0, this.most).map((c) => this.tableRow(c));
     const above = make("span", {textContent: count + part});
     const table = make("table", {},
       make("thead", {}, make("tr", {}, ...heads)),
       make("tbody", {}, ...rows));
     return [
       make("div", {className: "v-row"}, this.searchField(), above),
-      make("div", {className: "v-scroll"}, table)
+      make("div", {className: "v-scroll"}, table),
+      ...order.length > this.most ? [this.moreRows(order.length - this.most)] : []
     ];
+  }
+
+  moreRows(hidden) {
+    const words = `show ${Math.min(hidden, MOST_ROWS)} more`;
+    const more = button(words, () => {
+      this.most += MOST_ROWS;
+      this.show();
+    });
+    more.dataset.keep = "more";
+    return more;
   }
 
   searchField() {
     const words = "search a class";
     const value = this.filter;
     const field = make("input", {type: "search", placeholder: words, ariaLabel: words, value});
+    field.dataset.keep = "search";
     field.onchange = () => {
       this.filter = field.value.trim().toLowerCase();
+      this.most = MOST_ROWS;
       this.show();
     };
     return field;
@@ -248,7 +248,9 @@ class InspectorView {
       this.sortBy = i;
       this.show();
     };
-    const head = make("th", {scope: "col"}, button(name + arrow, sort, {className: "v-link"}));
+    const sorter = button(name + arrow, sort, {className: "v-link"});
+    sorter.dataset.keep = `column ${i}`;
+    const head = make("th", {scope: "col"}, explained(sorter, MEANINGS[name]));
     const direction = this.falling ? "descending" : "ascending";
     head.setAttribute("aria-sort", sorted ? direction : "none");
     return head;
@@ -257,7 +259,16 @@ class InspectorView {
   tableRow(c) {
     const cells = this.data.classes[c].row.map((value, i) => cellText(value, i));
     const rest = cells.slice(1).map((words) => make("td", {textContent: words}));
-    return make("tr", {}, make("td", {}, this.link(c)), ...rest);
+    const link = this.link(c);
+    link.dataset.keep = `class ${c}`;
+    const named = make("div", {className: "v-named"}, this.firstImages(c), link);
+    return make("tr", {}, make("td", {}, named), ...rest);
+  }
+
+  firstImages(c) {
+    const images = this.data.classes[c].images.slice(0, FIRST_IMAGES);
+    const tiles = images.map((i) => this.sheet.canvas(i, TILE_SIDE));
+    return make("span", {className: "v-first", ariaHidden: "true"}, ...tiles);
   }
 }
 
