@@ -82,7 +82,7 @@ MOST_TEXT = 4e6   # letters of all files' names; of more, none are sent
 
 def _files(study: Study) -> list[str] | None:
     "Where each image is, below the folder that all are in; None where images are no files, or their names too many."
-    sources = [images.sources[number] for images, number in map(study.place, range(len(study)))]
+    sources = [source for images in study.pools.values() for source in images.sources]
     if not all(isinstance(source, (str, Path)) for source in sources): return None
     names = [printable(source) for source in sources]
     common = len(os.path.commonpath(names)) if len(names) > 1 and all(map(os.path.isabs, names)) else 0

@@ -52,6 +52,7 @@ export class StudyMap {
     this.hiddenCount = 0;
     this.test = null;                               // which images a filter lets through
     this.picked = [];
+    this.labels = new Set();                        // of those that are picked
     this.chosen = new Uint8Array(study.n);
     this.ink = new Uint32Array(study.n);
     this.faint = new Uint32Array(study.n);
@@ -91,6 +92,14 @@ export class StudyMap {
     this.observer.observe(this.element);
     this.waiting = false;
     this.resize();
+  }
+
+  // So that the first hover need not wait: sort the points, and have the browser unpack the sheet.
+  prepare() {
+    this.under(0, 0);
+    const tip = this.tipPicture.getContext("2d");
+    this.sheet.draw(this.tipPicture, 0);
+    tip.getImageData(0, 0, 1, 1);
   }
 
   stop() {
@@ -162,6 +171,7 @@ export class StudyMap {
     this.picked = ids;
     this.chosen.fill(0);
     for (const i of ids) this.chosen[i] = 1;
+    this.labels = new Set(ids.map((i) => this.study.label[i]));
     this.draw();
   }
 
@@ -184,6 +194,7 @@ export class StudyMap {
     const context = this.base.getContext("2d");
     context.putImageData(this.image, 0, 0);
     this.thumbnails.paint(context);
+    this.stars.paint(context);
     this.paintOver();
   }
 
@@ -213,15 +224,20 @@ export class StudyMap {
     return {small, large: small + 1.2 * this.ratio};
   }
 
-  // Proxies, the ring around what is pointed at, and the lasso.
+  // The colours of words and of what is behind them.
+  get theme() {
+    const style = getComputedStyle(this.element);
+    const background = style.getPropertyValue("--v-back").trim() || "#fff";
+    return {foreground: style.color, background};
+  }
+
+  // What is chosen or pointed at, names, and the lasso.
   paintOver() {
     const context = this.over.getContext("2d");
-    const style = getComputedStyle(this.element);
-    const foreground = style.color;
-    const background = style.getPropertyValue("--v-back").trim() || "#fff";
+    const {foreground, background} = this.theme;
     context.clearRect(0, 0, this.width, this.height);
     this.paintLines(context);
-    this.stars.paint(context, foreground, background);
+    this.stars.paintFocused(context);
     this.asked?.paint(context, foreground, background);
     this.names.paint(context, foreground, background);
     context.strokeStyle = foreground;

@@ -43,9 +43,9 @@ export class PointPainter {
     const flat = {full: disc(radius, width), rim: [], covers: []};
     const {full, rim, covers} = isSmooth ? smoothDisc(radius, width) : flat;
     for (let i = 0; i < n; i++) {
-      if (pass !== null && chosen[i] !== pass || !visible[i]) continue;
-      const x = Math.round(left + places[2 * i] * span);
-      const y = Math.round(bottom - places[2 * i + 1] * span);
+      if (!visible[i] || pass !== null && chosen[i] !== pass) continue;
+      const x = left + places[2 * i] * span + .5 | 0;
+      const y = bottom - places[2 * i + 1] * span + .5 | 0;
       if (x < border || y < border || x >= width - border || y >= height - border) continue;
       const middle = y * width + x;
       const colour = ink[i];
@@ -64,16 +64,18 @@ export class PointPainter {
     let most = 1;
     sums.fill(0);
     for (let i = 0; i < n; i++) {
-      if (pass !== null && chosen[i] !== pass || !visible[i]) continue;
-      const x = Math.round(left + places[2 * i] * span);
-      const y = Math.round(bottom - places[2 * i + 1] * span);
+      if (!visible[i] || pass !== null && chosen[i] !== pass) continue;
+      const x = left + places[2 * i] * span + .5 | 0;
+      const y = bottom - places[2 * i + 1] * span + .5 | 0;
       if (x < 0 || y < 0 || x >= width || y >= height) continue;
       const at = 4 * (y * width + x);
       const colour = ink[i];
+      const count = sums[at + 3] + 1;
       sums[at] += colour & 255;
       sums[at + 1] += colour >>> 8 & 255;
       sums[at + 2] += colour >>> 16 & 255;
-      if (++sums[at + 3] > most) most = sums[at + 3];
+      sums[at + 3] = count;
+      if (count > most) most = count;
     }
     this.shade(sums, most, strength);
   }
@@ -86,9 +88,9 @@ export class PointPainter {
     for (let p = 0, at = 0; p < this.pixels.length; p++, at += 4) {
       const count = sums[at + 3];
       if (!count) continue;
-      const [red, green, blue] = [sums[at] / count, sums[at + 1] / count, sums[at + 2] / count];
       const alpha = alphas[count < top ? count : top];
-      this.pixels[p] = (alpha << 24 | blue << 16 | green << 8 | red) >>> 0;
+      const blueAndGreen = sums[at + 2] / count << 16 | sums[at + 1] / count << 8;
+      this.pixels[p] = (alpha << 24 | blueAndGreen | sums[at] / count) >>> 0;
     }
   }
 }

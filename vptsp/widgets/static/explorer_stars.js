@@ -54,19 +54,33 @@ export class Stars {
     return found;
   }
 
-  paint(context, foreground, background) {
-    const {study, picked, column, at} = this.map;
-    const focused = new Set(picked.map((i) => study.label[i]));
-    if (at.hover >= 0) focused.add(study.label[at.hover]);
-    const few = study.proxied.length <= MOST_CLEAR;
+  // All of them.
+  paint(context) {
+    const {theme, study} = this.map;
+    const look = {theme, focus: false, alpha: this.map.isAside() ? .35 : 1};
+    for (let p = 0; p < study.proxied.length; p++) this.paintProxy(context, p, look);
+  }
+
+  // On top, those that are pointed at, that are open, or whose images are.
+  paintFocused(context) {
+    const {study, labels, at, theme} = this.map;
+    const pointed = at.hover < 0 ? -1 : study.label[at.hover];
     for (const [p, label] of study.proxied.entries()) {
-      const focus = focused.has(label) || p === at.star || p === at.proxy;
-      const aside = (picked.length || at.proxy >= 0) && !focus;
-      const colour = column.name === "class" ? PALETTE[label % PALETTE.length] : foreground;
-      const look = {colour, background, focus, clear: focus || few, alpha: aside ? .35 : 1};
-      if (this.trails && study.last && this.kinds.size) this.paintTrail(context, p, look);
-      for (const kind of this.kinds) this.paintOne(context, kind, p, look);
+      const isOpen = p === at.star || p === at.proxy;
+      const focus = isOpen || label === pointed || labels.has(label);
+      if (focus) this.paintProxy(context, p, {theme, focus, alpha: 1});
     }
+  }
+
+  paintProxy(context, p, {theme, focus, alpha}) {
+    const {study, column} = this.map;
+    const {foreground, background} = theme;
+    const few = study.proxied.length <= MOST_CLEAR;
+    const label = study.proxied[p];
+    const colour = column.name === "class" ? PALETTE[label % PALETTE.length] : foreground;
+    const look = {colour, background, focus, clear: focus || few, alpha};
+    if (this.trails && study.last && this.kinds.size) this.paintTrail(context, p, look);
+    for (const kind of this.kinds) this.paintOne(context, kind, p, look);
   }
 
   paintTrail(context, p, {colour, focus, clear, alpha}) {

@@ -144,7 +144,7 @@ export class ExplorerView {
     this.epochText = make("output", {textContent: study.epochs[map.at.epoch]});
     const trails = toggle("trails of the proxies", false, (on) => {
       map.stars.trails = on;
-      map.paintOver();
+      map.draw();
     });
     const line = row(make("label", {}, "epoch ", this.slider), this.epochText, trails);
     line.hidden = !study.last;
@@ -344,7 +344,7 @@ export class ExplorerView {
     this.show(this.selected(), this.model.get("proxy"));
     if (this.model.get("asked")?.near) this.showAsked();
     this.sheet.whenReady(() => {
-      this.sheet.canvas(0, 1);  // a browser unpacks the sheet when it is first drawn
+      this.map.prepare();
       this.root.dataset.ready = "true";
     });
   }
