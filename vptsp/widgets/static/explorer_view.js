@@ -362,6 +362,7 @@ export class ExplorerView {
       screen: (i) => map.screen(i),
       star: (p) => map.screenOf(map.stars.spot([...map.stars.kinds][0], p)),
       picked: () => map.picked,
+      thumbnails: () => map.thumbnails.shown,
       frame() {
         const start = performance.now();
         map.paint();
