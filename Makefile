@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 OLD := vptsp needs Python 3.10 or later, this is
+NO_EMOJI := No font with emoji: their names show as boxes in a browser (Debian: apt-get install fonts-noto-color-emoji).
 NO_VENV := No virtual environment could be made: install your system's package for it (Debian: python3-venv).
 
 .PHONY: demo test lab env check notebooks
@@ -21,6 +22,7 @@ lab: $(READY)
 # with nbdev's hooks: notebooks are cleaned when saved, and merged cell by cell
 env: $(READY)
 	$(BIN)/nbdev_install_hooks
+	@! command -v fc-list >/dev/null || fc-list | grep -qi emoji || echo "$(NO_EMOJI)"
 
 $(READY): settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(OLD) " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'

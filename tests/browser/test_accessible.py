@@ -70,3 +70,22 @@ def test_a_saved_page_can_be_read_by_all(browser, pages, name):
     page.close()
     assert not told, "\n".join(told)
     assert not small and wide <= 390, (small, wide)
+
+
+def test_two_runs_choose_and_hide_the_same(browser, pages):
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.goto(pages["pair"].as_uri())
+    page.wait_for_function("document.querySelectorAll('.vptsp-explorer[data-ready]').length === 2")
+    first, second = page.locator(".vptsp-explorer").all()
+    def picked(half): return half.evaluate("e => e.vptsp.picked().join()")
+    first.get_by_role("button", name="wrong in both").click()
+    assert picked(first) and picked(first) == picked(second)
+    second.get_by_role("button", name="worst queries").click()
+    assert len(picked(second).split(",")) == 12 and picked(first) == picked(second)
+    first.get_by_label("train").check()
+    assert second.get_by_label("train").is_checked()
+    first.get_by_label("colour by").select_option("class")
+    assert second.get_by_label("colour by").input_value() == "class"
+    headings = page.locator("section > h4").all_inner_texts()
+    page.close()
+    assert [words.split(":")[0] for words in headings] == ["last layer", "VPTSP-G"]
