@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIGURES', 'from_frozen', 'interval_of', 'bars_table', 'bars_note', 'links', 'framed']
 
-# %% ../../nbs/34b_widgets.bars.ipynb #7c47d7aa
+# %% ../../nbs/34b_widgets.bars.ipynb #c132733e
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..analysis.summaries import Summary, table_cells, table_html
 from ..pictures import RIGHT, WRONG
 from .base import as_text, style
 
-# %% ../../nbs/34b_widgets.bars.ipynb #f22544cc
+# %% ../../nbs/34b_widgets.bars.ipynb #806a9024
 FIGURES = ("R@1", "MAP@R")
 
 def _frozen_arms(comparison: Comparison) -> list[str]:
@@ -44,15 +44,15 @@ def _words(d: Difference) -> str:
     interval = interval_of(d)[0]
     return f"{100*d.mean:+.1f}" + (f" ({100*interval[0]:+.1f} to {100*interval[1]:+.1f})" if interval else "")
 
-# %% ../../nbs/34b_widgets.bars.ipynb #2eb3e33d
+# %% ../../nbs/34b_widgets.bars.ipynb #40e3046f
 def _range(differences: Sequence[Difference]) -> tuple[float, float, float]:
-    "Low, high and the step of the axis, in points: round numbers, five of them at most."
+    "Low and high of the axis in points, and the step of its round numbers, of which there are four at most."
     ends = [0.]
     for d in differences: ends += [100*d.mean, *(100*x for x in interval_of(d)[0] or ())]
     raw = max((max(ends) - min(ends))/3, .1)
     ten = 10**math.floor(math.log10(raw))
     step = ten*next(f for f in (1, 2, 5, 10) if f*ten >= raw*.999)
-    return step*math.floor(min(ends)/step), step*max(1, math.ceil(max(ends)/step)), step
+    return min(ends), max(*ends, min(ends) + .1), step
 
 class _Axis:
     "Places in a bar's cell."
@@ -76,11 +76,11 @@ class _Axis:
         return f"<td class='bar'><span role='img' aria-label='{label}'>{parts}{zero}</span></td>"
 
     def ticks(self) -> str:
-        n = round((self.high - self.low)/self.step)
-        marks = [self.low + i*self.step for i in range(n + 1)]
-        return "".join(f"<b style='left:{self.at(x)}'>{'0' if abs(x) < 1e-9 else f'{x:+g}'}</b>" for x in marks)
+        first, last = math.ceil(self.low/self.step - 1e-9), math.floor(self.high/self.step + 1e-9)
+        marks = [round(i*self.step, 9) for i in range(first, last + 1)]
+        return "".join(f"<b style='left:{self.at(x)}'>{f'{x:+g}' if x else '0'}</b>" for x in marks)
 
-# %% ../../nbs/34b_widgets.bars.ipynb #1a44b60b
+# %% ../../nbs/34b_widgets.bars.ipynb #003bf58a
 def _share(s: Summary, figure: str) -> str:
     if figure not in s.mean: return "failed" if s.failed else ""
     spread = s.deviation[figure]
@@ -131,14 +131,14 @@ def bars_note(
     over = list(dict.fromkeys(name for d in found if (name := interval_of(d)[1])))
     note = "A bar begins at the frozen backbone's level"
     if over: return f"{note}; the thin line is the 95% interval of the difference, over {' or '.join(over)}."
-    return f"{note}; of one seed, whose figures a class are not kept, there is no interval."
+    return f"{note}. There is one seed, and no figures of single classes are kept: there is no interval."
 
 @patch
 def _repr_html_(self: Comparison) -> str:
     if not self.several: return f"<style>{style('comparison.css')}</style>{bars_table(self)}"
     return f"<style>{style('table.css')}</style>{table_html(table_cells(self.summaries()), caption_of(self))}"
 
-# %% ../../nbs/34b_widgets.bars.ipynb #7dfd4953
+# %% ../../nbs/34b_widgets.bars.ipynb #73c971e4
 _pages = {"report": "report", "compare": "comparison", "explorer": "explorer: a map of the images",
           "inspector": "inspector: the proxies and what is near them", "attention": "attention: where the model looks"}
 
@@ -155,7 +155,7 @@ def links(
         found.append(f"<a href='{quote(file.name.encode(errors='surrogateescape'), safe='')}'>{called}</a>")
     return f"<nav>Beside this page: {', '.join(found)}.</nav>" if found else ""
 
-# %% ../../nbs/34b_widgets.bars.ipynb #7d3a4d26
+# %% ../../nbs/34b_widgets.bars.ipynb #a0a2ecb6
 def framed(
     title: str,     # HTML
     content: str,   # HTML

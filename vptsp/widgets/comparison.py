@@ -28,13 +28,17 @@ def _look(i: int) -> dict[str, Any]:
     return {"color": PALETTE[i % len(PALETTE)], "symbol": _marks[i//len(PALETTE) % len(_marks)]}
 
 def _mean_curve(rows: Sequence[dict], part: str, name: str) -> tuple[list, list[float], list[float]]:
-    "Steps, mean and deviation over the seeds, at the steps that all of them have."
+    """Steps, mean and deviation over the seeds, at the steps that all of them have. Epochs of other lengths, as where
+    a seed draws the classes, are paired one by one."""
     curves = [dict(zip(row[part]["steps"], row[part][name])) for row in rows if name in row.get(part, {})]
-    steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
-    values = np.array([[curve[step] for step in steps] for curve in curves])
+    if not curves: return [], [], []
+    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+    values = [[curve[step] for step in steps] for curve in curves]
+    if not steps and len({len(curve) for curve in curves}) == 1:
+        steps, values = np.mean([list(curve) for curve in curves], 0).tolist(), [list(c.values()) for c in curves]
     if not steps: return [], [], []
-    deviation = values.std(0, ddof=1) if len(values) > 1 else np.zeros(len(steps))
-    return steps, values.mean(0).tolist(), deviation.tolist()
+    deviation = np.std(values, 0, ddof=1) if len(values) > 1 else np.zeros(len(steps))
+    return steps, np.mean(values, 0).tolist(), deviation.tolist()
 
 def _panels(titles: list[str]) -> Any:
     from plotly.subplots import make_subplots
@@ -45,6 +49,14 @@ def _laid_out(fig: Any, arms: int) -> Any:
     below = 60 + 22*-(-arms//3)
     return fig.update_layout(template="plotly_white", height=360 + below, margin=dict(l=55, r=15, t=70, b=below + 25),
                              legend=dict(orientation="h", y=-.24, yanchor="top", x=0))
+
+def _round_counts(counts: Sequence[float]) -> list[float]:
+    "1, 2, 5, 10 and so on around some counts; powers of ten where those are many."
+    if not counts: return []
+    low, high = min(counts)/2, 2*max(counts)
+    marks = [factor*10.**power for power in range(13) for factor in (1, 2, 5)]
+    some = [mark for mark in marks if low <= mark <= high]
+    return some if len(some) <= 6 else [mark for mark in some if np.log10(mark).is_integer()]
 
 def cost_figure(
     comparison: Comparison,
@@ -74,7 +86,8 @@ def cost_figure(
     frozen = next((s for s in comparison.summaries() if s.arm == "frozen" and figure in s.mean), None)
     for column in range(1, len(titles) + 1) if frozen and trained else ():
         fig.add_hline(100*frozen.mean[figure], line_dash="dot", line_color="#777", row=1, col=column)
-    fig.update_xaxes(type="log", dtick="D2", row=1, col=1)
+    fig.update_xaxes(type="log", tickvals=_round_counts([s.cost["trainable"] or 0. for s in trained]), tickformat="~s",
+                     row=1, col=1)
     fig.update_yaxes(title_text=f"{figure}, %", row=1, col=1)
     return _laid_out(fig, len(trained))
 
@@ -87,7 +100,8 @@ def proxy_figure(
 ) -> Any:                    # of plotly; None where nothing was logged
     "Align, age and spread over steps."
     arms = [s for s in comparison.summaries() if any(r["arm"] == s.arm and "proxies" in r for r in comparison.rows)]
-    if not arms: return None
+    curves = [_mean_curve([row for row in comparison.rows if row["arm"] == s.arm], "proxies", "align") for s in arms]
+    if not any(steps for steps, *_ in curves): return None
     fig = _panels(list(_logged.values()))
     for i, s in enumerate(arms):
         rows = [row for row in comparison.rows if row["arm"] == s.arm]
@@ -136,7 +150,7 @@ def _over_cost(comparison: Comparison) -> str:
     several = any(s.deviation.get("R@1") is not None for s in summaries)
     note = "A point is the mean of an arm's seeds, its bar their deviation." if several else "A point is an arm."
     if any(s.arm == "frozen" and s.mean for s in summaries): note += " The dotted line is the frozen backbone."
-    drawn = [f"<h2>{name} over cost and steps</h2>{_plain(cost_figure(comparison, name), f'cost{i}', i == 0)}"
+    drawn = [f"<h2>{name} over cost</h2>{_plain(cost_figure(comparison, name), f'cost{i}', i == 0)}"
              for i, name in enumerate(("R@1", "MAP@R"))]
     proxies = proxy_figure(comparison)
     if proxies is not None: drawn.append(f"<h2>Proxies</h2>{_plain(proxies, 'proxies', False)}")
@@ -152,7 +166,7 @@ def comparison_page(
     comparison: Comparison,
     place: str | Path | None = None,   # of the page, for links to what lies beside it
 ) -> str:                              # one HTML file
-    "The page: bars, differences, tables, figures over cost and steps, proxies, failures. Needs no network."
+    "The page: bars, differences, tables, figures over cost, proxies, failures. Needs no network."
     c, note, caption = comparison, bars_note(comparison), caption_of(comparison)
     if not c.several: caption += f", measured on {c.results.about['measured on']}, one seed"
     parts = ["<h1>Methods compared</h1>", links(place), f"<p>{as_text(caption)}.</p>",

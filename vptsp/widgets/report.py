@@ -161,8 +161,8 @@ def _summary(comparison: Comparison, best: str) -> str:
 
 def _conditions(comparison: Comparison) -> str:
     "How to read the table, and what its figures rest on; nothing of figures that it does not show."
-    definitions = [part for part in _of(comparison, "definitions").split("; ") if "published code" not in part]
-    words = [bars_note(comparison), f"{'; '.join(definitions)}.",
+    parts = [part for part in _of(comparison, "definitions").split("; ") if part and "published code" not in part]
+    words = [bars_note(comparison), f"Retrieval is {'; '.join(parts)}." if parts else "",
              "Seconds include measuring." if any(row.get("seconds") for row in comparison.rows) else "",
              f"Backbone {_of(comparison, 'backbone')}, epochs: {_of(comparison, 'epochs')}.",
              f"{_of(comparison, 'machine')}." if _of(comparison, "machine") else "",
