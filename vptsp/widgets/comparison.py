@@ -24,8 +24,12 @@ from .measured import forest_html
 # %% ../../nbs/35a_widgets.comparison.ipynb #dcb9982e
 _marks = ("circle", "square", "diamond", "cross", "triangle-up", "star")
 
+_dashes = ("solid", "dash", "dot", "dashdot")   # where two curves are one, both are seen
+
 def _look(i: int) -> dict[str, Any]:
-    return {"color": PALETTE[i % len(PALETTE)], "symbol": _marks[i//len(PALETTE) % len(_marks)]}
+    return {"color": PALETTE[i % len(PALETTE)], "symbol": _marks[(i + i//len(PALETTE)) % len(_marks)]}
+
+def _stroke(i: int) -> dict[str, Any]: return {"color": PALETTE[i % len(PALETTE)], "dash": _dashes[i % len(_dashes)]}
 
 def _mean_curve(rows: Sequence[dict], part: str, name: str) -> tuple[list, list[float], list[float]]:
     """Steps, mean and deviation over the seeds, at the steps that all of them have. Epochs of other lengths, as where
@@ -66,7 +70,7 @@ def cost_figure(
     trained = [s for s in comparison.summaries() if s.cost["trainable"] and figure in s.mean]
     rows = {s.arm: [r for r in comparison.rows if r["arm"] == s.arm] for s in trained}
     known = {"over trained parameters": True, "over ms a step": any(s.cost["seconds a step"] for s in trained),
-             "over steps": any(_mean_curve(of_arm, "curve", figure)[0] for of_arm in rows.values())}
+             "over steps": any(len(_mean_curve(of_arm, "curve", figure)[0]) > 1 for of_arm in rows.values())}
     titles = [title for title, is_known in known.items() if is_known]
     fig = _panels(titles)
     for i, s in enumerate(trained):
@@ -81,7 +85,7 @@ def cost_figure(
         if "over steps" not in titles: continue
         steps, mean, spread = _mean_curve(rows[s.arm], "curve", figure)
         fig.add_scatter(x=steps, y=[100*v for v in mean], error_y=dict(array=[100*v for v in spread]), name=name,
-                        mode="lines+markers", marker=dict(size=6, **look), line_color=look["color"],
+                        mode="lines+markers", marker=dict(size=6, **look), line=_stroke(i),
                         legendgroup=s.arm, showlegend=False, row=1, col=titles.index("over steps") + 1)
     frozen = next((s for s in comparison.summaries() if s.arm == "frozen" and figure in s.mean), None)
     for column in range(1, len(titles) + 1) if frozen and trained else ():
@@ -108,7 +112,7 @@ def proxy_figure(
         for column, name in enumerate(_logged, 1):
             steps, mean, spread = _mean_curve(rows, "proxies", name)
             fig.add_scatter(x=steps, y=mean, error_y=dict(array=spread), name=as_text(s.title), mode="lines+markers",
-                            marker=dict(size=6, **_look(i)), line_color=_look(i)["color"], legendgroup=s.arm,
+                            marker=dict(size=6, **_look(i)), line=_stroke(i), legendgroup=s.arm,
                             showlegend=column == 1, row=1, col=column)
     fig.update_annotations(font_size=13)
     fig.update_xaxes(title_text="step")
