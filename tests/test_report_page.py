@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from vptsp.analysis.compare import Comparison, compare, retrieval_cases
+from vptsp.analysis.results import Results
 from vptsp.benchmarks import load_emoji
 from vptsp.cli import main
 from vptsp.config import Config
 from vptsp.data import RetrievalData
 from vptsp.files import DamagedFile, write_json
 from vptsp.widgets import measured, report
+from vptsp.widgets.bars import bars_note, bars_table
 from vptsp.widgets.comparison import _mean_curve, comparison_page
 
 TUNED = Path(__file__).parents[1]/"data"/"experiments"/"tuned"
@@ -81,6 +83,28 @@ def test_bars_begin_at_the_frozen_level_and_have_an_interval(comparison):
             low, wide = left_and_width(re.search(r"<i class='interval'[^>]*>", bar)[0])
             assert low >= -.01 and low + wide <= 100.01
     assert "class='gain'" not in row(page, "frozen backbone") and "class='loss'" not in row(page, "frozen backbone")
+
+def made_up(rows, **about):
+    results = Results()
+    results.rows, results.about = rows, {"dataset": "made up", "measured on": "test classes", **about}
+    return Comparison(Config.load("emoji"), None, results)
+
+def test_each_arm_begins_at_its_own_frozen_backbone():
+    arms = {f"{m} image_size={side}": {"method": m, "title": f"{m}, {side}", "settings": {"image_size": side}}
+            for m in ("frozen", "vpt") for side in (64, 84)}
+    recall = dict(zip(arms, (.464, .484, .564, .584)))
+    rows = [{"arm": name, "method": arm["method"], "seed": 0, "trainable": 5, "R@1": recall[name], "MAP@R": .2}
+            for name, arm in arms.items()]
+    table = bars_table(made_up(rows, arms=arms))
+    assert "R@1 from its own frozen backbone, in points" in table
+    assert re.findall(r"<td class='difference'>(.*?)</td>", table) == [""]*4 + ["+10.0", "+0.0"]*2
+
+def test_without_a_frozen_backbone_there_are_no_bars():
+    failed = made_up([{"arm": "vpt", "method": "vpt", "seed": seed, "error": "no <b>"} for seed in (0, 1)])
+    alone = made_up([{"arm": "vpt", "method": "vpt", "seed": 0, "R@1": .5, "MAP@R": .3, "trainable": 5}])
+    for c in (failed, alone): assert "class='bar'" not in bars_table(c) and bars_note(c) == ""
+    page = comparison_page(failed)
+    assert "<td>failed</td>" in page and "no &lt;b&gt;" in page
 
 def test_notes_are_of_what_is_shown(comparison):
     page = report.report_page(comparison)

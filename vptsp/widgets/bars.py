@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['FIGURES', 'from_frozen', 'interval_of', 'bars_table', 'bars_note', 'links', 'framed']
 
-# %% ../../nbs/34b_widgets.bars.ipynb #c132733e
+# %% ../../nbs/34b_widgets.bars.ipynb #005e037e
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from ..analysis.summaries import Summary, table_cells, table_html
 from ..pictures import RIGHT, WRONG
 from .base import as_text, style
 
-# %% ../../nbs/34b_widgets.bars.ipynb #806a9024
+# %% ../../nbs/34b_widgets.bars.ipynb #2c8b20ef
 FIGURES = ("R@1", "MAP@R")
 
 def _frozen_arms(comparison: Comparison) -> list[str]:
@@ -31,7 +32,10 @@ def from_frozen(
     comparison: Comparison,
 ) -> list[Summary]:          # an arm each; without differences where no frozen backbone was measured
     "The arms, each compared with the frozen backbone that it began with."
-    return comparison.summaries(next(iter(_frozen_arms(comparison)), None))
+    frozen = _frozen_arms(comparison)
+    if not frozen: return comparison.summaries()
+    return [replace(s, difference=dict.fromkeys(FIGURES)) if s.arm in frozen else s
+            for s in comparison.summaries(frozen[0])]
 
 def interval_of(
     d: Difference,
@@ -44,7 +48,7 @@ def _words(d: Difference) -> str:
     interval = interval_of(d)[0]
     return f"{100*d.mean:+.1f}" + (f" ({100*interval[0]:+.1f} to {100*interval[1]:+.1f})" if interval else "")
 
-# %% ../../nbs/34b_widgets.bars.ipynb #40e3046f
+# %% ../../nbs/34b_widgets.bars.ipynb #d2e91a5b
 def _range(differences: Sequence[Difference]) -> tuple[float, float, float]:
     "Low and high of the axis in points, and the step of its round numbers, of which there are four at most."
     ends = [0.]
@@ -80,7 +84,7 @@ class _Axis:
         marks = [round(i*self.step, 9) for i in range(first, last + 1)]
         return "".join(f"<b style='left:{self.at(x)}'>{f'{x:+g}' if x else '0'}</b>" for x in marks)
 
-# %% ../../nbs/34b_widgets.bars.ipynb #003bf58a
+# %% ../../nbs/34b_widgets.bars.ipynb #11fbdc37
 def _share(s: Summary, figure: str) -> str:
     if figure not in s.mean: return "failed" if s.failed else ""
     spread = s.deviation[figure]
@@ -138,7 +142,7 @@ def _repr_html_(self: Comparison) -> str:
     if not self.several: return f"<style>{style('comparison.css')}</style>{bars_table(self)}"
     return f"<style>{style('table.css')}</style>{table_html(table_cells(self.summaries()), caption_of(self))}"
 
-# %% ../../nbs/34b_widgets.bars.ipynb #73c971e4
+# %% ../../nbs/34b_widgets.bars.ipynb #9e29c998
 _pages = {"report": "report", "compare": "comparison", "explorer": "explorer: a map of the images",
           "inspector": "inspector: the proxies and what is near them", "attention": "attention: where the model looks"}
 
@@ -155,7 +159,7 @@ def links(
         found.append(f"<a href='{quote(file.name.encode(errors='surrogateescape'), safe='')}'>{called}</a>")
     return f"<nav>Beside this page: {', '.join(found)}.</nav>" if found else ""
 
-# %% ../../nbs/34b_widgets.bars.ipynb #a0a2ecb6
+# %% ../../nbs/34b_widgets.bars.ipynb #05587813
 def framed(
     title: str,     # HTML
     content: str,   # HTML

@@ -89,7 +89,8 @@ export class Panel {
 
   // A panel as Python makes it, `part` of its epochs, of `whole` epochs in all.
   draw(panel, {part, whole, log, smooth}) {
-    this.log = Boolean(log && panel.log);
+    const positive = panel.lines.some(({y}) => y.some((value) => value > 0));
+    this.log = Boolean(log && panel.log && positive);
     const lines = panel.lines.map((line) => drawnLine(line, this.log, smooth));
     this.panel = {...panel, lines};
     this.part = part;
