@@ -14,6 +14,7 @@ from vptsp.all import (
     AttentionViewer,
     Callback,
     Config,
+    Curves,
     DataCheck,
     Explorer,
     Gallery,
@@ -32,6 +33,7 @@ from vptsp.all import (
     build_model,
     check_data,
     compare,
+    curves,
     demo,
     embed_images,
     from_csv,
@@ -132,7 +134,9 @@ def run(cfg: Config, data: RetrievalData) -> Run:
     e = run.embed(data.query)
     figure: float = run.metrics["R@1"]
     last: dict[str, Any] = run.history[-1]
-    print(e, figure, last, run.data, run.folder)
+    over: Curves = curves({"now": run, "before": "runs/before"})
+    over = curves([run, Path("runs/before")])
+    print(e, figure, last, run.data, run.folder, over.save("curves.html"))
     return run
 
 

@@ -556,9 +556,12 @@ def test_report_and_explore_write_their_pages(run, photos, tmp_path):
     code, out, err = shell("report", run, "--data", photos, "--out", tmp_path/"report.html")
     page = (tmp_path/"report.html").read_text(encoding="utf-8")
     assert code == 0 and "VPTSP-G finds an image" in page and "Map of the test images" in page, err
+    assert "class='interval'" in page and "the 95% interval of the difference, over test classes." in page
+    assert "explorer.html" not in page
     assert shell("explore", run, "--data", photos)[0] == 0
     assert (run/"explorer.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "give it with --data" in answer("report", run)
+    assert shell("report", run, "--data", photos)[0] == 0 and "href='explorer.html'" in (run/"report.html").read_text()
 
 def test_explore_a_gallery(run, photos, tmp_path):
     assert shell("index", run, photos, "--out", tmp_path/"gallery")[0] == 0

@@ -8,16 +8,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from vptsp.config import Config
+from vptsp.files import write_lines
 from vptsp.loaders import ClassBalancedSampler
 from vptsp.proxies import SemanticProxies
 from vptsp.widgets import live as live_module
+from vptsp.widgets.curves import curves
 from vptsp.widgets.live import Live
 
 
 def watched(live, until):
     "Two epochs of four steps, up to a step."
     t = SimpleNamespace(
-        data=SimpleNamespace(name="made up"), model=SimpleNamespace(proxies=SemanticProxies(6, 4)),
+        data=SimpleNamespace(name="made up", closed_set=False), model=SimpleNamespace(proxies=SemanticProxies(6, 4)),
         loader=SimpleNamespace(batch_sampler=ClassBalancedSampler([0, 0, 1, 1, 2, 2, 3, 3], 2, 1)),
         cfg=SimpleNamespace(epochs=2, eval_from=1, eval_every=1, holdout=0), frozen={"R@1": .5, "MAP@R": .3},
         history=[], epoch=0, step=0, steps=4, stopping=False)
@@ -119,3 +122,52 @@ def test_in_a_terminal_of_ipython():
     done = subprocess.run([sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "-c", code],
                           capture_output=True, text=True, timeout=120)
     assert done.stdout.strip().splitlines()[-1] == "done False", done.stdout + done.stderr
+
+
+# Several runs
+
+def told(folder, epochs, **settings):
+    "A folder as a run leaves it."
+    folder.mkdir()
+    write_lines(folder/"history.jsonl", [{"epoch": e, "loss": 4/e, "R@1": .5 + .01*e, "MAP@R": .3} for e in epochs])
+    Config.load("emoji", **settings).save(folder/"config.yaml")
+    return folder
+
+def test_runs_lie_over_one_another_and_say_what_they_are_of(tmp_path):
+    one, other = told(tmp_path/"one", range(1, 6)), told(tmp_path/"other", range(1, 4))
+    loss, recall, _ = curves([one, other]).state["panels"]
+    assert [line["name"] for line in loss["lines"]] == ["one", "other"]
+    assert len({line["color"] for line in loss["lines"]}) == len({line["mark"] for line in loss["lines"]}) == 2
+    assert recall["title"] == "R@1 on test classes, %" and recall["lines"][0]["x"] == [1, 2, 3, 4, 5]
+    held = told(tmp_path/"held", range(1, 4), holdout=.4)
+    assert curves({"a": held}).state["panels"][1]["title"] == "R@1 on held-out training classes, %"
+    names = [line["name"] for line in curves({"a": one, "b": held}).state["panels"][1]["lines"]]
+    assert names == ["a (test classes)", "b (held-out training classes)"]
+
+def test_names_of_runs_differ_and_are_text(tmp_path):
+    for parent in ("x", "y"): (tmp_path/parent).mkdir()
+    shown = curves([told(tmp_path/parent/"run", range(1, 3)) for parent in ("x", "y")])
+    assert [line["name"] for line in shown.state["panels"][0]["lines"]] == ["x/run", "y/run"]
+    named = curves({"</script><b>\u202e$x$": tmp_path/"x"/"run"})
+    page = named._page(None)
+    assert page.count("</script>") == 2 and "\u202e" not in page
+    named.log, named.smooth = True, .9
+    assert named.static().data.startswith(b"\x89PNG")
+    with pytest.raises(FileNotFoundError, match=r"no history\.jsonl"): curves([tmp_path])
+
+def test_what_a_person_chose_is_in_the_picture_and_the_page(tmp_path):
+    live = Live(every=0)
+    t = watched(live, 8)
+    live.fit_end(t, SimpleNamespace(metrics=DONE))
+    before = live.static().data
+    live.widget.log, live.widget.smooth = True, .9
+    assert live.static().data != before
+    page = live.save(tmp_path/"run.html").read_text(encoding="utf-8")
+    assert '"smooth": 0.9' in page and '"log": true' in page and '"kernel":' not in page
+
+def test_a_closed_set_is_named():
+    live = Live(every=0)
+    t = watched(live, 4)
+    t.data.closed_set = True
+    live._show(t, "running", "")
+    assert live.payload["panels"][1]["title"] == "R@1 on other images of the classes trained on, %"

@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 from vptsp.analysis.compare import Comparison, compare, retrieval_cases
+from vptsp.analysis.results import Results
 from vptsp.benchmarks import load_emoji
+from vptsp.cli import main
 from vptsp.config import Config
 from vptsp.data import RetrievalData
 from vptsp.files import DamagedFile, write_json
 from vptsp.widgets import measured, report
+from vptsp.widgets.bars import bars_note, bars_table
+from vptsp.widgets.comparison import _mean_curve, comparison_page
 
 TUNED = Path(__file__).parents[1]/"data"/"experiments"/"tuned"
 
@@ -57,6 +61,104 @@ def test_cases_are_of_one_query_a_class(comparison):
     for found in cases.values(): assert len({int(labels[case.query]) for case in found}) == len(found)
     for case in cases["mended"]: assert not case.before_hit[0] and case.after_hit[0]
     for case in cases["broken"]: assert case.before_hit[0] and not case.after_hit[0]
+
+# -- bars, notes, links -----------------------------------------------------------------------------------------------
+
+def row(page, title): return re.search(rf"<tr><td>{re.escape(title)}</td>.*?</tr>", page)[0]
+
+def left_and_width(bar): return [float(x) for x in re.search(r"left:([\d.-]+)%;width:([\d.]+)%", bar).groups()]
+
+def test_bars_begin_at_the_frozen_level_and_have_an_interval(comparison):
+    page = report.report_page(comparison)
+    level = next(r for r in comparison.rows if r["method"] == "frozen")
+    assert f"R@1 from the frozen backbone, {100*level['R@1']:.1f}%, in points" in page
+    assert "the 95% interval of the difference, over test classes." in page
+    for title in ("linear head", "raw pixels, 16 x 16"):
+        bars = re.findall(r"<td class='bar'>.*?</td>", row(page, title))
+        assert len(bars) == 2
+        for bar in bars:
+            zero = float(re.search(r"class='zero' style='left:([\d.]+)%", bar)[1])
+            start, width = left_and_width(re.search(r"<i class='(gain|loss)'[^>]*>", bar)[0])
+            assert min(abs(start - zero), abs(start + width - zero)) < .02
+            low, wide = left_and_width(re.search(r"<i class='interval'[^>]*>", bar)[0])
+            assert low >= -.01 and low + wide <= 100.01
+    assert "class='gain'" not in row(page, "frozen backbone") and "class='loss'" not in row(page, "frozen backbone")
+
+def made_up(rows, **about):
+    results = Results()
+    results.rows, results.about = rows, {"dataset": "made up", "measured on": "test classes", **about}
+    return Comparison(Config.load("emoji"), None, results)
+
+def test_each_arm_begins_at_its_own_frozen_backbone():
+    arms = {f"{m} image_size={side}": {"method": m, "title": f"{m}, {side}", "settings": {"image_size": side}}
+            for m in ("frozen", "vpt") for side in (64, 84)}
+    recall = dict(zip(arms, (.464, .484, .564, .584)))
+    rows = [{"arm": name, "method": arm["method"], "seed": 0, "trainable": 5, "R@1": recall[name], "MAP@R": .2}
+            for name, arm in arms.items()]
+    table = bars_table(made_up(rows, arms=arms))
+    assert "R@1 from its own frozen backbone, in points" in table
+    assert re.findall(r"<td class='difference'>(.*?)</td>", table) == [""]*4 + ["+10.0", "+0.0"]*2
+
+def test_without_a_frozen_backbone_there_are_no_bars():
+    failed = made_up([{"arm": "vpt", "method": "vpt", "seed": seed, "error": "no <b>"} for seed in (0, 1)])
+    alone = made_up([{"arm": "vpt", "method": "vpt", "seed": 0, "R@1": .5, "MAP@R": .3, "trainable": 5}])
+    for c in (failed, alone): assert "class='bar'" not in bars_table(c) and bars_note(c) == ""
+    page = comparison_page(failed)
+    assert "<td>failed</td>" in page and "no &lt;b&gt;" in page
+
+def test_notes_are_of_what_is_shown(comparison):
+    page = report.report_page(comparison)
+    assert "published code" not in page                        # a figure that the page does not have
+    assert ("Dashed red: another." in page) == ('class="t wrong"' in page)
+    assert "Map of the test images" in page and "not kept" not in page
+
+def test_it_links_to_what_lies_beside_it(comparison, tmp_path):
+    for name in ("report", "explorer", "inspector-a b", "inspector-<i>&", "notes"): (tmp_path/f"{name}.html").touch()
+    page = report.report_page(comparison, place=tmp_path/"report.html")
+    links = re.findall(r"<a href='([^']*)'>(.*?)</a>", page)
+    assert [link for link, _ in links] == ["explorer.html", "inspector-%3Ci%3E%26.html", "inspector-a%20b.html"]
+    assert "(&lt;i&gt;&amp;)" in links[1][1] and "<i>&" not in page
+    assert "<nav>" not in report.report_page(comparison)
+
+def test_a_comparison_says_verdicts_that_are_given():
+    page = comparison_page(Comparison.load(TUNED))
+    assert "<i>shown</i>" in page and "<i>refuted</i>" not in page and "over seeds." in page
+    assert "prefers-color-scheme: dark" in page
+
+def test_epochs_of_other_lengths_are_paired():
+    seeds = [{"curve": {"steps": [10, 20], "R@1": [.1, .3]}}, {"curve": {"steps": [12, 24], "R@1": [.3, .5]}}]
+    steps, mean, _ = _mean_curve(seeds, "curve", "R@1")
+    assert steps == [11, 22] and mean == pytest.approx([.2, .4])
+
+
+# -- vptsp report -----------------------------------------------------------------------------------------------------
+
+def told(folder, tmp_path):
+    assert main(["report", str(folder), "--out", str(tmp_path/"page.html")]) == 0
+    return (tmp_path/"page.html").read_text("utf-8")
+
+@pytest.mark.parametrize("name", ["tuned", "rate"])
+def test_a_report_of_any_comparison(name, tmp_path):
+    page = told(TUNED.parent/name, tmp_path)
+    for s in Comparison.load(TUNED.parent/name).summaries(): assert f"<td>{html.escape(s.title)}</td>" in page
+
+def test_a_report_of_a_run_without_its_model(tmp_path):
+    page = told(TUNED/"runs"/"vptsp-g"/"0", tmp_path)
+    recall = json.loads((TUNED/"runs"/"vptsp-g"/"0"/"metrics.json").read_text())["R@1"]
+    assert f"finds an image of the right class first for <b>{100*recall:.1f}%</b>" in page
+    assert "there are no map and no retrievals" in page and "no interval" in page and "training loss" in page
+
+def test_a_report_of_a_demo(comparison, tmp_path):
+    write_json(tmp_path/"report.json", comparison.report())
+    page = told(tmp_path, tmp_path)
+    assert "linear head" in page and "&lt;12&gt; emoji" in page and "<12>" not in page
+    write_json(tmp_path/"report.json", {"rows": 3})
+    assert main(["report", str(tmp_path)]) == 2
+
+def test_a_folder_that_is_none_of_these(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert "compare.json" in capsys.readouterr().err
+
 
 def test_names_that_moved():
     from vptsp.widgets.gallery import show_retrievals

@@ -42,12 +42,32 @@ def page(browser, page_file, tmp_path):
     assert not errors, errors
 
 def test_table_curves_and_retrievals(page):
-    page.wait_for_function("document.getElementById('curves')._fullLayout !== undefined")
+    chart = page.locator(".vptsp-live section > svg").first
+    chart.wait_for()
     assert page.title().startswith("vptsp: emoji <img") and page.locator("img[src=x]").count() == 0   # names are text
-    assert page.locator("table.vptsp tr").count() == 1 + 4
+    assert page.locator("table.vptsp tr").count() == 1 + 4 + 1                                         # and the axis
     assert page.locator(".t").count() > 20
-    ticks = page.locator("#curves .xtick").all_text_contents()
-    assert ticks and all(tick.isdigit() for tick in ticks)  # whole epochs
+    ticks = chart.locator("> text[text-anchor=middle]").all_text_contents()
+    assert ticks == ["0", "1", "epoch"]                                                                # whole epochs
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    assert "VPTSP-G" in page.locator(".values").first.inner_text()
+    edges = page.locator("table.vptsp .bar span:has(.gain, .loss)").evaluate_all("""spans => spans.map(span =>
+        ['.zero', '.gain, .loss'].map(part => span.querySelector(part).getBoundingClientRect())
+            .flatMap(({left, right}) => [left, right]))""")
+    assert len(edges) == 2*3 and all(min(abs(zero - a), abs(zero - b)) < 2 for zero, _, a, b in edges)  # at it
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone(page, scheme):
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390      # what is wide scrolls in its box
+    look = "e => ['color', 'backgroundColor'].map(n => Number(getComputedStyle(e)[n].match(/\\d+/)[0]))"
+    ink, back = page.locator("body").evaluate(look)
+    assert abs(ink - back) > 150 and (back > 200) == (scheme == "light")
+    small = page.locator("body").evaluate("""body => [...body.querySelectorAll('p, td, th, b, li, text')]
+        .filter(e => e.textContent.trim() && parseFloat(getComputedStyle(e).fontSize) < 9).length""")
+    assert small == 0
 
 def test_map_of_the_test_images(page):
     frame = page.frame_locator("#map")

@@ -46,7 +46,7 @@ class Comparison:
         self.cfg, self.data, self.results = cfg, data, results or Results()
         self.runs: dict[str, Run] = {}        # by arm, of the first seed; empty where a folder has them
         self.frozen: dict | None = None       # figures of the bare backbone
-        self.summarized: tuple | None = None  # the summaries that were asked for last
+        self.summarized: dict[tuple, list[Summary]] = {}   # those that were asked for
 
     @property
     def rows(self) -> list[dict]: return self.results.rows
@@ -179,9 +179,9 @@ def _summaries(c: Comparison, baseline: str | None) -> list[Summary]:
     baseline = _arm_named(baseline, titles) if baseline else c.baseline
     over = _opponents(c, baseline) if baseline else {}
     key = baseline, tuple((row["arm"], row["seed"], "error" in row) for row in c.rows)
-    if c.summarized is None or c.summarized[0] != key:                 # the bootstrap takes its time
-        c.summarized = key, summarized(c.rows, titles, over, c.results.classes)
-    return c.summarized[1]
+    if key not in c.summarized:                                        # the bootstrap takes its time
+        c.summarized[key] = summarized(c.rows, titles, over, c.results.classes)
+    return c.summarized[key]
 
 def _over(title: str, other: str) -> str:
     "What is compared, with what both have varied said once."

@@ -6,7 +6,6 @@
 __all__ = ['cost_figure', 'proxy_figure', 'comparison_page']
 
 # %% ../../nbs/35a_widgets.comparison.ipynb #024181dc
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,33 @@ from fastcore.basics import patch
 from ..analysis.compare import Comparison, caption_of
 from ..analysis.summaries import Summary, table_cells, table_html
 from ..files import write_text
-from ..pictures import PALETTE, RIGHT, WRONG
-from .base import as_text, style
+from ..pictures import PALETTE
+from .bars import bars_note, bars_table, framed, links
+from .base import as_text, in_a_box
 from .measured import forest_html
 
 # %% ../../nbs/35a_widgets.comparison.ipynb #dcb9982e
 _marks = ("circle", "square", "diamond", "cross", "triangle-up", "star")
 
+_dashes = ("solid", "dash", "dot", "dashdot")   # where two curves are one, both are seen
+
 def _look(i: int) -> dict[str, Any]:
-    return {"color": PALETTE[i % len(PALETTE)], "symbol": _marks[i//len(PALETTE) % len(_marks)]}
+    return {"color": PALETTE[i % len(PALETTE)], "symbol": _marks[(i + i//len(PALETTE)) % len(_marks)]}
+
+def _stroke(i: int) -> dict[str, Any]: return {"color": PALETTE[i % len(PALETTE)], "dash": _dashes[i % len(_dashes)]}
 
 def _mean_curve(rows: Sequence[dict], part: str, name: str) -> tuple[list, list[float], list[float]]:
-    "Steps, mean and deviation over the seeds, at the steps that all of them have."
+    """Steps, mean and deviation over the seeds, at the steps that all of them have. Epochs of other lengths, as where
+    a seed draws the classes, are paired one by one."""
     curves = [dict(zip(row[part]["steps"], row[part][name])) for row in rows if name in row.get(part, {})]
-    steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
-    values = np.array([[curve[step] for step in steps] for curve in curves])
+    if not curves: return [], [], []
+    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+    values = [[curve[step] for step in steps] for curve in curves]
+    if not steps and len({len(curve) for curve in curves}) == 1:
+        steps, values = np.mean([list(curve) for curve in curves], 0).tolist(), [list(c.values()) for c in curves]
     if not steps: return [], [], []
-    deviation = values.std(0, ddof=1) if len(values) > 1 else np.zeros(len(steps))
-    return steps, values.mean(0).tolist(), deviation.tolist()
+    deviation = np.std(values, 0, ddof=1) if len(values) > 1 else np.zeros(len(steps))
+    return steps, np.mean(values, 0).tolist(), deviation.tolist()
 
 def _panels(titles: list[str]) -> Any:
     from plotly.subplots import make_subplots
@@ -46,30 +54,44 @@ def _laid_out(fig: Any, arms: int) -> Any:
     return fig.update_layout(template="plotly_white", height=360 + below, margin=dict(l=55, r=15, t=70, b=below + 25),
                              legend=dict(orientation="h", y=-.24, yanchor="top", x=0))
 
+def _round_counts(counts: Sequence[float]) -> list[float]:
+    "1, 2, 5, 10 and so on around some counts; powers of ten where those are many."
+    if not counts: return []
+    low, high = min(counts)/2, 2*max(counts)
+    marks = [factor*10.**power for power in range(13) for factor in (1, 2, 5)]
+    some = [mark for mark in marks if low <= mark <= high]
+    return some if len(some) <= 6 else [mark for mark in some if np.log10(mark).is_integer()]
+
 def cost_figure(
     comparison: Comparison,
     figure: str = "R@1",    # or MAP@R
 ) -> Any:                   # of plotly
     "A retrieval figure over trained parameters, over the time of a step, and over steps."
     trained = [s for s in comparison.summaries() if s.cost["trainable"] and figure in s.mean]
-    fig = _panels(["over trained parameters", "over ms a step", "over steps"])
+    rows = {s.arm: [r for r in comparison.rows if r["arm"] == s.arm] for s in trained}
+    known = {"over trained parameters": True, "over ms a step": any(s.cost["seconds a step"] for s in trained),
+             "over steps": any(len(_mean_curve(of_arm, "curve", figure)[0]) > 1 for of_arm in rows.values())}
+    titles = [title for title, is_known in known.items() if is_known]
+    fig = _panels(titles)
     for i, s in enumerate(trained):
-        look, name, rows = _look(i), as_text(s.title), [r for r in comparison.rows if r["arm"] == s.arm]
-        def point(x, column, shown, s=s, look=look, name=name):
-            spread = 100*(s.deviation[figure] or 0)
+        look, name = _look(i), as_text(s.title)
+        def point(x, title, s=s, look=look, name=name):
+            spread, column = 100*(s.deviation[figure] or 0), titles.index(title) + 1
             fig.add_scatter(x=[x], y=[100*s.mean[figure]], error_y=dict(array=[spread], visible=spread > 0), name=name,
-                            mode="markers", marker=dict(size=9, **look), legendgroup=s.arm, showlegend=shown, row=1,
-                            col=column)
-        point(s.cost["trainable"], 1, True)
-        if s.cost["seconds a step"]: point(1000*s.cost["seconds a step"], 2, False)
-        steps, mean, spread = _mean_curve(rows, "curve", figure)
+                            mode="markers", marker=dict(size=9, **look), legendgroup=s.arm, showlegend=column == 1,
+                            row=1, col=column)
+        point(s.cost["trainable"], titles[0])
+        if s.cost["seconds a step"]: point(1000*s.cost["seconds a step"], "over ms a step")
+        if "over steps" not in titles: continue
+        steps, mean, spread = _mean_curve(rows[s.arm], "curve", figure)
         fig.add_scatter(x=steps, y=[100*v for v in mean], error_y=dict(array=[100*v for v in spread]), name=name,
-                        mode="lines+markers", marker=dict(size=6, **look), line_color=look["color"],
-                        legendgroup=s.arm, showlegend=False, row=1, col=3)
+                        mode="lines+markers", marker=dict(size=6, **look), line=_stroke(i),
+                        legendgroup=s.arm, showlegend=False, row=1, col=titles.index("over steps") + 1)
     frozen = next((s for s in comparison.summaries() if s.arm == "frozen" and figure in s.mean), None)
-    for column in (1, 2, 3) if frozen and trained else ():
+    for column in range(1, len(titles) + 1) if frozen and trained else ():
         fig.add_hline(100*frozen.mean[figure], line_dash="dot", line_color="#777", row=1, col=column)
-    fig.update_xaxes(type="log", dtick="D2", row=1, col=1)
+    fig.update_xaxes(type="log", tickvals=_round_counts([s.cost["trainable"] or 0. for s in trained]), tickformat="~s",
+                     row=1, col=1)
     fig.update_yaxes(title_text=f"{figure}, %", row=1, col=1)
     return _laid_out(fig, len(trained))
 
@@ -82,36 +104,61 @@ def proxy_figure(
 ) -> Any:                    # of plotly; None where nothing was logged
     "Align, age and spread over steps."
     arms = [s for s in comparison.summaries() if any(r["arm"] == s.arm and "proxies" in r for r in comparison.rows)]
-    if not arms: return None
+    curves = [_mean_curve([row for row in comparison.rows if row["arm"] == s.arm], "proxies", "align") for s in arms]
+    if not any(steps for steps, *_ in curves): return None
     fig = _panels(list(_logged.values()))
     for i, s in enumerate(arms):
         rows = [row for row in comparison.rows if row["arm"] == s.arm]
         for column, name in enumerate(_logged, 1):
             steps, mean, spread = _mean_curve(rows, "proxies", name)
             fig.add_scatter(x=steps, y=mean, error_y=dict(array=spread), name=as_text(s.title), mode="lines+markers",
-                            marker=dict(size=6, **_look(i)), line_color=_look(i)["color"], legendgroup=s.arm,
+                            marker=dict(size=6, **_look(i)), line=_stroke(i), legendgroup=s.arm,
                             showlegend=column == 1, row=1, col=column)
     fig.update_annotations(font_size=13)
     fig.update_xaxes(title_text="step")
     return _laid_out(fig, len(arms))
 
 # %% ../../nbs/35a_widgets.comparison.ipynb #746cec15
-_verdicts = ("<i>shown</i>: both intervals lie above 0, and the difference is half a point or more; <i>refuted</i>: "
-             "both lie within half a point of 0; <i>behind</i>: shown the other way round; <i>open</i>: none of these. "
-             "Two intervals, for other seeds and for other test classes.")
+_verdicts = {"shown": "both intervals lie above 0, and the difference is half a point or more",
+             "refuted": "both lie within half a point of 0", "behind": "shown the other way round",
+             "open": "no other verdict can be given"}
+
+def _note_on_verdicts(summaries: Sequence[Summary]) -> str:
+    "What the verdicts mean that are given."
+    given = [d for s in summaries for d in s.difference.values() if d]
+    said = [f"<i>{name}</i>: {what}" for name, what in _verdicts.items() if any(d.verdict == name for d in given)]
+    if not said: return ""
+    over = " and ".join(["other seeds"]*any(d.over_seeds for d in given)
+                        + ["other test classes"]*any(d.over_classes for d in given))
+    return f"<p class='note'>{'; '.join(said)}. {f'Intervals of 95% are for {over}.' if over else ''}</p>"
 
 def _plain(fig: Any, name: str, script: bool) -> str:
     options = dict(displaylogo=False, modeBarButtonsToRemove=["sendChartToCloud"], responsive=True)
-    return fig.to_html(full_html=False, include_plotlyjs=script, config=options, div_id=name)
+    return in_a_box(fig.to_html(full_html=False, include_plotlyjs=script, config=options, div_id=name), name)
 
 def _tables(summaries: Sequence[Summary]) -> str:
     blocks = {figure: table_cells(summaries, [figure], cost=False) for figure in ("R@1", "MAP@R")}
     blocks["Cost"] = table_cells(summaries, [])
-    return "".join(f"<h2>{name}</h2>{table_html(cells)}" for name, cells in blocks.items())
+    return "".join(f"<h2>{name}</h2>{in_a_box(table_html(cells), name)}" for name, cells in blocks.items()
+                   if len(cells[0]) > 1)
 
 def _differences(comparison: Comparison) -> str:
     picture = forest_html(comparison)
-    return f"<h2>Differences</h2>{picture}" if picture else ""
+    if not picture: return ""
+    return f"<h2>Differences</h2>{_note_on_verdicts(comparison.summaries())}{in_a_box(picture, 'differences')}"
+
+def _over_cost(comparison: Comparison) -> str:
+    "The figures, with what their signs mean."
+    summaries = comparison.summaries()
+    if not any(s.cost["trainable"] and s.mean for s in summaries): return ""
+    several = any(s.deviation.get("R@1") is not None for s in summaries)
+    note = "A point is the mean of an arm's seeds, its bar their deviation." if several else "A point is an arm."
+    if any(s.arm == "frozen" and s.mean for s in summaries): note += " The dotted line is the frozen backbone."
+    drawn = [f"<h2>{name} over cost</h2>{_plain(cost_figure(comparison, name), f'cost{i}', i == 0)}"
+             for i, name in enumerate(("R@1", "MAP@R"))]
+    proxies = proxy_figure(comparison)
+    if proxies is not None: drawn.append(f"<h2>Proxies</h2>{_plain(proxies, 'proxies', False)}")
+    return f"{drawn[0]}<p class='note'>{note}</p>{''.join(drawn[1:])}"
 
 def _failures(comparison: Comparison) -> str:
     if not comparison.failed: return ""
@@ -121,27 +168,15 @@ def _failures(comparison: Comparison) -> str:
 
 def comparison_page(
     comparison: Comparison,
-) -> str:                    # one HTML file
-    "The page: tables, figures over cost and steps, proxies, failures. Needs no network."
-    proxies = proxy_figure(comparison)
-    drawn = [f"<h2>{name} over cost and steps</h2>{_plain(cost_figure(comparison, name), f'cost{i}', i == 0)}"
-             for i, name in enumerate(("R@1", "MAP@R"))]
-    if proxies is not None: drawn.append(f"<h2>Proxies</h2>{_plain(proxies, 'proxies', False)}")
-    caption = html.escape(caption_of(comparison))
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>vptsp: comparison</title>
-<style>:root{{--right:{RIGHT};--wrong:{WRONG}}}{style("report.css")}{style("table.css")}</style>
-<h1>Methods compared</h1>
-<p>{caption}.</p>
-<p class="note">{_verdicts}</p>
-{_differences(comparison)}
-{_tables(comparison.summaries())}
-{''.join(drawn)}
-{_failures(comparison)}
-</html>"""
+    place: str | Path | None = None,   # of the page, for links to what lies beside it
+) -> str:                              # one HTML file
+    "The page: bars, differences, tables, figures over cost, proxies, failures. Needs no network."
+    c, note, caption = comparison, bars_note(comparison), caption_of(comparison)
+    if not c.several: caption += f", measured on {c.results.about['measured on']}, one seed"
+    parts = ["<h1>Methods compared</h1>", links(place), f"<p>{as_text(caption)}.</p>",
+             in_a_box(bars_table(c), "figures"), f"<p class='note'>{note}</p>" if note else "", _differences(c),
+             _tables(c.summaries()) if c.several or c.baseline else "", _over_cost(c), _failures(c)]
+    return framed("vptsp: comparison", "\n".join(filter(None, parts)))
 
 @patch
 def plot(
@@ -157,5 +192,5 @@ def save(
     path: str | Path,      # of the page
 ) -> Path:
     "Write the page. Raises `StorageError`."
-    write_text(path, comparison_page(self))
+    write_text(path, comparison_page(self, path))
     return Path(path)

@@ -15,7 +15,7 @@ from ..files import DamagedFile, damaged, printable
 from ..kept import bundled_folder
 from ..pictures import data_uri
 from ..registry import ConfigError
-from .base import style
+from .base import in_a_box, style
 
 # %% ../../nbs/34a_widgets.measured.ipynb #b00a18e0
 def measured_before(
@@ -71,8 +71,7 @@ def forest_html(
     "The differences as a picture in a page."
     try: picture = data_uri(comparison.forest(), "PNG")
     except ConfigError: return ""
-    return (f"<img src='{picture}' style='max-width:100%' "
-            "alt='The differences of the tables with their intervals'>")
+    return f"<img class='figure' src='{picture}' width='756' alt='The differences with their intervals'>"
 
 def measured_section(
     comparison: Comparison,  # that was loaded
@@ -80,5 +79,7 @@ def measured_section(
     "The sentences, the table and the picture, under a heading."
     said = html.escape(" ".join(measured_words(comparison)))
     table = table_html(table_cells(comparison.summaries(), cost=False, brief=True))
+    picture = forest_html(comparison)
     return (f"<style>{style('table.css')}</style><h2>Measured before, on {html.escape(comparison.cfg.backbone)}</h2>"
-            f"<p class='note'>{said}</p>{table}<p>{forest_html(comparison)}</p>")
+            f"<p class='note'>{said}</p>{in_a_box(table, 'figures measured before')}"
+            f"{in_a_box(picture, 'differences measured before') if picture else ''}")

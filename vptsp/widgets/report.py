@@ -9,19 +9,17 @@ __all__ = ['report_page', 'demo']
 import html
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from fastcore.basics import patch
 from PIL import Image
 
 from ..analysis.cases import Case, data_of, retrieval_cases
-from ..analysis.compare import Comparison, caption_of, compare
+from ..analysis.compare import Comparison, compare
 from ..analysis.study import Study, study
-from ..analysis.summaries import table_cells, table_html
 from ..backbone import load_vit
 from ..benchmarks import load_emoji
 from ..config import Config
@@ -29,59 +27,23 @@ from ..data import RetrievalData
 from ..embedding import embed_images
 from ..files import DataError, moved, printable, write_text
 from ..images import ImageSet
-from ..pictures import PALETTE, RIGHT, WRONG, data_uri
+from ..pictures import data_uri
 from ..runs import Run
-from .base import as_text, page, script, sprite, style
+from .bars import bars_note, bars_table, framed, from_frozen, interval_of, links
+from .base import as_text, in_a_box, link, page, script, sprite, style
+from .curves import curves
 from .explorer import first_colour, payload
 from .measured import measured_before, measured_lines, measured_section
 
-# %% ../../nbs/35_widgets.report.ipynb #11565e1a
-def _table_row(comparison: Comparison, row: dict, top: float) -> str:
-    "A method's row, with a bar for its R@1."
-    recall = f"<i style='width:{100*row['R@1']/top:.1f}%'></i><b>{100*row['R@1']:.1f}</b>"
-    cells = [f"{100*row['MAP@R']:.1f}", f"{row['trainable']:,}", f"{row['seconds']:.0f}"]
-    return (f"<tr><td>{as_text(comparison.title(row['method']))}</td><td class='bar'>{recall}</td>"
-            + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-
-def _table(comparison: Comparison) -> str:
-    "The rows as a table."
-    top = max((row["R@1"] for row in comparison.rows), default=0) or 1.
-    names = ["method", "R@1, %", "MAP@R, %", "trained parameters", "seconds"]
-    head = "<tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
-    rows = "".join(_table_row(comparison, row, top) for row in comparison.rows)
-    return f"<table class='vptsp'><style>{style('comparison.css')}</style>{head}{rows}</table>"
-
-@patch
-def _repr_html_(self: Comparison) -> str:
-    if not self.several: return _table(self)
-    return f"<style>{style('table.css')}</style>{table_html(table_cells(self.summaries()), caption_of(self))}"
-
 # %% ../../nbs/35_widgets.report.ipynb #ec7ece02
-def _figure(comparison: Comparison) -> Any:
-    "A plotly figure of loss over epochs, and of R@1 where it was measured more than once."
-    from plotly.subplots import make_subplots
-    c, trained = comparison, {m: run for m, run in comparison.runs.items() if m != "frozen"}
-    measured = {method: [line for line in run.history if "R@1" in line] for method, run in trained.items()}
-    titles = ["training loss (each method's own)", "R@1 on unseen classes, %"]
-    panels = 1 + any(len(lines) > 1 for lines in measured.values())
-    fig = make_subplots(1, panels, subplot_titles=titles[:panels], horizontal_spacing=.09)
-    for i, (method, run) in enumerate(trained.items()):
-        look = dict(mode="lines+markers", legendgroup=method, line_color=PALETTE[i % len(PALETTE)])
-        fig.add_scatter(x=[line["epoch"] for line in run.history], y=[line["loss"] for line in run.history],
-                        name=as_text(c.title(method)), **look, row=1, col=1)
-        if panels == 2:
-            epochs, recall = [l["epoch"] for l in measured[method]], [100*l["R@1"] for l in measured[method]]
-            fig.add_scatter(x=epochs, y=recall, showlegend=False, **look, row=1, col=2)
-    if panels == 2 and "frozen" in c.runs:
-        level = 100*c.runs["frozen"].metrics["R@1"]
-        fig.add_hline(level, line_dash="dot", annotation_text="frozen", row=1, col=2)
-    fig.update_xaxes(title_text="epoch", dtick=max(1, c.cfg.epochs//10), tickformat="d")
-    return fig.update_layout(template="plotly_white", height=320, margin=dict(l=40, r=10, t=40, b=40))
-
-def _curves(comparison: Comparison) -> str:
-    "The figure with plotly's script."
-    options = dict(displaylogo=False, modeBarButtonsToRemove=["sendChartToCloud"], responsive=True)
-    return _figure(comparison).to_html(full_html=False, include_plotlyjs=True, config=options, div_id="curves")
+def _curves(trained: Mapping[str, Run | Path]) -> str:
+    "Curves by title, with what draws them; empty where nothing was trained."
+    widget = curves(trained)
+    if not any(line["y"] for panel in widget.state["panels"] for line in panel["lines"]): return ""
+    state = json.dumps(widget._page_state(), allow_nan=False).replace("<", "\\u003c")   # nothing can end the script
+    return (f"<style>{style('live.css')}</style><div id='widget'></div><noscript>{as_text(widget.alt)}</noscript>"
+            f"<script type='application/json' id='state'>{state}</script>"
+            f"<script type='module'>{script('live.js')}\n{link('page.js')}\nopenPage(render);</script>")
 
 # %% ../../nbs/35_widgets.report.ipynb #d83f8f34
 def _test_images(
@@ -158,7 +120,7 @@ def _case_rows(cases: list[Case], query: _Tiles, gallery: _Tiles, title: str) ->
     head = f"<tr><th>query</th><th>frozen backbone</th><th>{as_text(title)}</th></tr>"
     rows = [f"<tr><td>{query.tag(c.query)}</td><td>{nearest(c.before, c.before_hit)}</td>"
             f"<td>{nearest(c.after, c.after_hit)}</td></tr>" for c in cases]
-    return f"<table class='r'>{head}{''.join(rows)}</table>"
+    return in_a_box(f"<table class='r'>{head}{''.join(rows)}</table>", "queries and their nearest images")
 
 def _cases(frozen: Run, run: Run, title: str) -> str:
     "What training changed, with its pictures."
@@ -169,52 +131,70 @@ def _cases(frozen: Run, run: Run, title: str) -> str:
     query = _Tiles(data.query, queries, "q") if data.gallery else gallery
     rules = gallery.css() + (query.css() if data.gallery else "")
     blocks = [f"<h3>{_KINDS[kind]}</h3>{_case_rows(cases, query, gallery, title)}" for kind, cases in found.items()]
-    return f"<style>{rules}</style>{''.join(blocks)}"
+    return f"<style>{rules}</style>{_note_on(every)}{''.join(blocks)}"
+
+def _note_on(cases: list[Case]) -> str:
+    "What the frames mean that are there."
+    hits = [hit for case in cases for hit in (*case.before_hit, *case.after_hit)]
+    words = ["Solid green: the query's class."]*(True in hits) + ["Dashed red: another."]*(False in hits)
+    if not words: return ""
+    words.append("The nearest is on the left; the name appears under the pointer.")
+    return f'<p class="note">{" ".join(words)}</p>'
 
 # %% ../../nbs/35_widgets.report.ipynb #fb72739d
+def _of(comparison: Comparison, what: str) -> str:
+    "What a comparison rests on: its data, or as its folder says it."
+    about = comparison.results.about if comparison.data is None else comparison.report()
+    return str(about.get(what, ""))
+
 def _summary(comparison: Comparison, best: str) -> str:
     "What training bought, in a sentence."
-    rows, about = {row["method"]: row for row in comparison.rows}, comparison.report()
-    now, before = 100*rows[best]["R@1"], 100*rows["frozen"]["R@1"]
-    return (f"<p>{as_text(comparison.title(best))} finds an image of the right class first for <b>{now:.1f}%</b> "
-            f"of the queries; the frozen backbone does for {before:.1f}%, a difference of <b>{now - before:+.1f}</b> "
-            f"points. One seed ({about['seed']}). Measured on {as_text(about['measured on'])}.</p>")
+    s = next(s for s in from_frozen(comparison) if s.arm == best)
+    now, d, more = 100*s.mean["R@1"], s.difference["R@1"], ""
+    if d is not None:
+        interval, over = interval_of(d)
+        spread = f" (95% interval over {over}: {100*interval[0]:+.1f} to {100*interval[1]:+.1f})" if interval else ""
+        more = (f"; the frozen backbone does for {now - 100*d.mean:.1f}%, a difference of <b>{100*d.mean:+.1f}</b> "
+                f"points{spread}")
+    return (f"<p>{as_text(s.title)} finds an image of the right class first for <b>{now:.1f}%</b> of the queries"
+            f"{more}. One seed ({comparison.cfg.seed}). Measured on {as_text(_of(comparison, 'measured on'))}.</p>")
 
 def _conditions(comparison: Comparison) -> str:
-    "What the figures rest on."
-    about = comparison.report()
-    words = (f"{about['definitions']}. Seconds include measuring. Backbone {about['backbone']}, "
-             f"epochs: {about['epochs']}, {about['machine']}. Data {about['data sha256'][:12]}.")
-    return f'<p class="note">{as_text(words)}</p>'
+    "How to read the table, and what its figures rest on; nothing of figures that it does not show."
+    parts = [part for part in _of(comparison, "definitions").split("; ") if part and "published code" not in part]
+    words = [bars_note(comparison), f"Retrieval is {'; '.join(parts)}." if parts else "",
+             "Seconds include measuring." if any(row.get("seconds") for row in comparison.rows) else "",
+             f"Backbone {_of(comparison, 'backbone')}, epochs: {_of(comparison, 'epochs')}.",
+             f"{_of(comparison, 'machine')}." if _of(comparison, "machine") else "",
+             f"Data {_of(comparison, 'data sha256')[:12]}."]
+    return f'<p class="note">{as_text(" ".join(filter(None, words)))}</p>'
+
+def _images(comparison: Comparison, run: Run, title: str) -> str:
+    "Map and retrievals of a run that has its model and its images."
+    return (f'<h2>Map of the test images</h2><p class="note">Test images under {as_text(title)}, UMAP by cosine. '
+            f'Point at one to see it.</p>{_map(run, title)}'
+            f'<h2>What changed</h2>{_cases(comparison.runs["frozen"], run, title)}')
 
 def report_page(
-    comparison: Comparison,            # with at least one trained run
-    best: str = "vptsp-g",             # the run that map and retrievals show; the last one if it is not there
-    before: Comparison | None = None,  # one that was measured before, for a section of its own
-) -> str:                              # one HTML file
+    comparison: Comparison,                     # of one seed
+    best: str = "vptsp-g",                      # the run that map and retrievals show; the last one if it is not there
+    before: Comparison | None = None,           # one that was measured before, for a section of its own
+    trained: Mapping[str, Path] | None = None,  # folders of runs by title, where `comparison` has not the runs
+    place: str | Path | None = None,            # of the page, for links to what lies beside it
+) -> str:                                       # one HTML file
     "The page: table, what was measured before, curves, map, retrievals. Needs no network."
-    c, runs = comparison, comparison.runs
-    if best not in runs: best = list(runs)[-1]
-    title, name = c.title(best), as_text(c.data.name)
-    colours = f":root{{--right:{RIGHT};--wrong:{WRONG}}}"
-    map_note = f"Test images under {as_text(title)}, UMAP by cosine. Point at one to see it."
-    case_note = ("Solid green: the query's class. Dashed red: another. The nearest is on the left; the name appears "
-                 "under the pointer.")
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>vptsp: {name}</title>
-<style>{colours}{style("report.css")}</style>
-<h1>{name}: retrieval of {"the classes trained on" if c.data.closed_set else "classes never seen"}</h1>
-{_summary(c, best)}
-{_table(c)}
-{_conditions(c)}
-{measured_section(before) if before else ""}
-<h2>Training</h2>{_curves(c)}
-<h2>Map of the test images</h2><p class="note">{map_note}</p>{_map(runs[best], title)}
-<h2>What changed</h2><p class="note">{case_note}</p>{_cases(runs["frozen"], runs[best], title)}
-</html>"""
+    c, runs, name = comparison, comparison.runs, as_text(_of(comparison, "dataset"))
+    measured = [row["method"] for row in c.rows]
+    if best not in measured: best = measured[-1]
+    curves_of = trained or {c.title(method): run for method, run in runs.items()}
+    closed = c.data.closed_set if c.data is not None else "closed set" in _of(c, "measured on")
+    drawn = _curves(curves_of)
+    parts = [f"<h1>{name}: retrieval of {'the classes trained on' if closed else 'classes never seen'}</h1>",
+             links(place), _summary(c, best), in_a_box(bars_table(c), "figures"), _conditions(c),
+             measured_section(before) if before else "", f"<h2>Training</h2>{drawn}" if drawn else "",
+             _images(c, runs[best], c.title(best)) if best in runs else
+             '<p class="note">The model of this run is not kept, so there are no map and no retrievals.</p>']
+    return framed(f"vptsp: {name}", "\n".join(filter(None, parts)))
 
 # %% ../../nbs/35_widgets.report.ipynb #95284ee0
 def _on_backbone(cfg: Config, name: str) -> Config:
@@ -261,7 +241,7 @@ def demo(
     c.runs["vptsp-g"].model.save(out/"model", metrics=c.rows[-1])
     write_text(out/"report.json", json.dumps(c.report(), indent=1))
     before = _before(say)
-    write_text(out/"report.html", report_page(c, before=before))
+    write_text(out/"report.html", report_page(c, before=before, place=out/"report.html"))
     say(f"{out/'report.json'} and {out/'report.html'} written; {time.perf_counter() - start:.0f} s in all")
     if before: say("\n".join(["", *measured_lines(before)]))
     return c

@@ -1,92 +1,23 @@
-// A run as it trains: a bar, curves, and a button that stops it.
-import {band, horizontal, linear, marker, padded, polyline, text, ticks} from "./charts.js";
-import {asRoot, make} from "./dom.js";
-import {svg} from "./svg.js";
+// A run as it trains: a bar, curves, and a button that stops it. Or the curves of finished runs.
+import {asRoot, button, make} from "./dom.js";
+import {Panel} from "./live_panel.js";
 
-const CHART = {width: 360, height: 220, left: 46, right: 12, top: 46, bottom: 34};
-const MOST_MARKS = 40;    // points of a line that are marked one by one
-const KEY_Y = 30;
-
-const FROM = CHART.left;
-const TO = CHART.width - CHART.right;
-const MIDDLE = (FROM + TO) / 2;
-
-// All numbers of a panel that must be seen.
-function panelValues(panel) {
-  const shaded = panel.band ? [...panel.band.low, ...panel.band.high] : [];
-  return [...panel.lines.flatMap(({y}) => y), ...panel.levels.map(({y}) => y), ...shaded];
-}
+const HINT = "Point at a chart, or press the arrow keys in it, for its values. "
+  + "Drag over it to zoom, double-click to see all again.";
+const HOW_TO_STOP = "To stop, interrupt the kernel with the notebook's own button "
+  + "(VS Code: Interrupt; Colab: Runtime, Interrupt execution).";
 
 // Whole epochs, as far as there is something.
-function epochsShown(lines, all) {
-  const last = Math.max(0, ...lines.flatMap(({x}) => x));
+export function epochsShown(panels, all) {
+  const last = Math.max(0, ...panels.flatMap(({lines}) => lines.flatMap(({x}) => x)));
   return Math.min(all, Math.max(1, Math.ceil(last)));
 }
 
-function axes(x, y, [low, high], epochs) {
-  const middle = {"text-anchor": "middle"};
-  const values = ticks(low, high, 5).flatMap((value) => [
-    horizontal(y(value), FROM, TO, {class: "grid"}),
-    text(CHART.left - 5, y(value) + 3.5, value, {"text-anchor": "end"})
-  ]);
-  const under = CHART.height - CHART.bottom + 14;
-  const times = ticks(0, epochs, 8, 1);
-  const labels = times.map((time) => text(x(time), under, time, middle));
-  return [...values, ...labels, text(MIDDLE, CHART.height - 4, "epoch", middle)];
-}
-
-function curve(line, x, y) {
-  const points = line.x.map((time, i) => [x(time), y(line.y[i])]);
-  const drawn = polyline(points, line.color, {"data-name": line.name});
-  if (points.length > MOST_MARKS) return [drawn];
-  return [drawn, ...points.flatMap(([px, py]) => marker(line.mark, px, py, line.color))];
-}
-
-function level({name, y: value, color}, y) {
-  const look = {stroke: color, "stroke-dasharray": "6 4", "stroke-width": 1.5};
-  return horizontal(y(value), FROM, TO, {...look, "data-name": name});
-}
-
-function shade({x: times, low, high}, colour, x, y) {
-  const points = (values) => times.map((time, i) => [x(time), y(values[i])]);
-  return band(points(high), points(low), colour);
-}
-
-// The names of lines and levels, side by side above the chart.
-function names({lines, levels}) {
-  const drawn = [];
-  let at = CHART.left;
-  for (const line of [...lines.filter(({y}) => y.length), ...levels]) {
-    const dashes = line.mark === undefined ? {"stroke-dasharray": "5 3"} : {};
-    const look = {stroke: line.color, "stroke-width": 2, ...dashes};
-    drawn.push(horizontal(KEY_Y, at, at + 18, look));
-    drawn.push(...marker(line.mark, at + 9, KEY_Y, line.color));
-    drawn.push(text(at + 22, KEY_Y + 3.5, line.name));
-    at += 38 + line.name.length * 5.2;
-  }
-  return drawn;
-}
-
-function panelChart(panel, all) {
-  const {width, height, left, right, top, bottom} = CHART;
-  const attributes = {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": panel.alt};
-  const chart = svg("svg", attributes, text(left, 15, panel.title, {class: "title"}));
-  const values = panelValues(panel);
-  if (!values.length) {
-    const middle = (top + height - bottom) / 2;
-    chart.append(text(MIDDLE, middle, panel.empty, {"text-anchor": "middle"}));
-    return chart;
-  }
-  const limits = padded(values);
-  const epochs = epochsShown(panel.lines, all);
-  const x = linear(0, epochs, left, width - right);
-  const y = linear(...limits, height - bottom, top);
-  chart.append(...axes(x, y, limits, epochs));
-  if (panel.band) chart.append(shade(panel.band, panel.lines[0].color, x, y));
-  chart.append(...panel.levels.map((line) => level(line, y)));
-  chart.append(...panel.lines.flatMap((line) => curve(line, x, y)));
-  chart.append(...names(panel));
-  return chart;
+// The part [from, to] as far as it is in the whole; null for all of it.
+export function partOf(wanted, whole) {
+  if (wanted === null) return null;
+  const part = [Math.max(0, wanted[0]), Math.min(whole, wanted[1])];
+  return part[1] - part[0] >= whole || part[1] <= part[0] ? null : part;
 }
 
 // Interrupt a kernel by the Jupyter server that this page came from.
@@ -105,38 +36,122 @@ class LiveView {
   constructor(model, root) {
     this.model = model;
     this.root = asRoot(root, "vptsp-live");
-    this.asked = "";  // what the button did, while the run goes on
+    this.asked = "";       // what the button did, while the run goes on
+    this.refused = false;  // whether the server did not take the interrupt
+    this.at = null;        // the epoch that is pointed at
+    this.part = null;      // of the epochs, that is shown; null for all
+    this.panels = new Map();
     this.bar = make("progress", {max: 1, ariaLabel: "share of the run that is done"});
-    this.stop = make("button", {type: "button", textContent: "Stop"});
-    this.stop.onclick = () => this.askToStop();
+    this.stop = button("Stop", () => this.askToStop(), {type: "button"});
     this.status = make("span", {role: "status"});
-    this.more = make("input", {type: "checkbox", checked: model.get("extra")});
-    this.more.onchange = () => this.showMore();
-    this.moreLabel = make("label", {}, this.more, make("span", {textContent: " proxy drift"}));
+    this.how = make("span", {className: "how", textContent: HOW_TO_STOP});
+    this.head = make("div", {className: "head"}, this.bar, this.stop, this.status, this.how);
     this.charts = make("div", {className: "charts"});
-    const head = [this.bar, this.stop, this.status, this.moreLabel];
-    root.dataset.lmSuppressShortcuts = "true";  // keys are for the button, not for the notebook
-    root.append(make("div", {className: "head"}, ...head), this.charts);
+    this.hint = make("div", {className: "hint", textContent: HINT});
+    root.dataset.lmSuppressShortcuts = "true";  // keys are for what is here, not for the notebook
+    root.append(this.head, this.controls(), this.charts, this.hint);
+  }
+
+  controls() {
+    this.log = this.checkbox("log");
+    this.more = this.checkbox("extra");
+    const range = {type: "range", min: 0, max: .98, step: .02};
+    this.smooth = make("input", {...range, ariaLabel: "smoothing"});
+    this.smoothLabel = make("output", {});
+    this.smooth.oninput = () => this.smoothing(false);
+    this.smooth.onchange = () => this.smoothing(true);
+    this.all = button("whole run", () => this.zoom(null), {type: "button"});
+    this.logLabel = make("label", {}, this.log, " loss on a log scale");
+    this.softLabel = make("label", {}, "smoothing ", this.smooth, " ", this.smoothLabel);
+    this.moreLabel = make("label", {}, this.more, " proxy drift");
+    const shown = [this.logLabel, this.softLabel, this.moreLabel, this.all];
+    return make("div", {className: "controls"}, ...shown);
+  }
+
+  checkbox(trait) {
+    const box = make("input", {type: "checkbox"});
+    box.onchange = () => this.choose(trait, box.checked);
+    return box;
+  }
+
+  choose(trait, value) {
+    this.model.set(trait, value);
+    this.model.save_changes();
+    this.show();
+  }
+
+  // While the slider is dragged only the page follows, then Python too.
+  smoothing(done) {
+    this.weight = Number(this.smooth.value);
+    if (done) this.choose("smooth", this.weight);
+    else this.show();
+  }
+
+  // What the person chose, and Python may have set.
+  chosen() {
+    this.log.checked = Boolean(this.model.get("log"));
+    this.more.checked = Boolean(this.model.get("extra"));
+    this.smooth.value = this.weight ?? this.model.get("smooth") ?? 0;
+    this.smoothLabel.textContent = Number(this.smooth.value).toFixed(2);
+    return {log: this.log.checked, smooth: Number(this.smooth.value)};
   }
 
   show() {
     const state = this.model.get("state");
     const running = state.phase === "running";
     this.root.dataset.phase = state.phase;
+    this.head.hidden = state.phase === "shown";
     this.bar.value = state.done;
     this.bar.hidden = !state.panels.length;
-    this.stop.hidden = !running && state.phase !== "stopping";
-    this.stop.disabled = !running || this.asked !== "";
     this.status.textContent = running && this.asked ? this.asked : state.text;
-    this.moreLabel.hidden = !state.panels.some((panel) => panel.extra);
-    const shown = state.panels.filter((panel) => !panel.extra || this.more.checked);
-    this.charts.replaceChildren(...shown.map((panel) => panelChart(panel, state.epochs)));
+    this.showStop(running, state.phase === "stopping");
+    this.showPanels(state);
     if (!running) this.asked = "";
   }
 
-  showMore() {
-    this.model.set("extra", this.more.checked);
-    this.model.save_changes();
+  // The button where it works, else the sentence that says what does; of a saved page neither.
+  showStop(running, stopping) {
+    const kernel = this.model.get("kernel");
+    const served = kernel && document.getElementById("jupyter-config-data") && !this.refused;
+    this.stop.hidden = !served || !(running || stopping);
+    this.stop.disabled = !running || this.asked !== "";
+    this.how.hidden = Boolean(served) || !running || kernel === undefined;
+  }
+
+  showPanels({panels, epochs}) {
+    const look = this.chosen();
+    const can = (what) => panels.some((panel) => panel[what]);
+    const soft = panels.some(({lines}) => lines.some((line) => line.smooth && line.y.length > 2));
+    this.logLabel.hidden = !can("log");
+    this.softLabel.hidden = !soft;
+    this.moreLabel.hidden = !can("extra");
+    this.hint.hidden = !panels.length;
+    const shown = panels.filter((panel) => !panel.extra || this.more.checked);
+    const whole = epochsShown(shown, epochs);
+    this.part = partOf(this.part, whole);
+    this.whole = whole;
+    this.all.hidden = this.part === null;
+    for (const panel of shown) {
+      if (!this.panels.has(panel.title)) this.panels.set(panel.title, new Panel(this));
+      this.panels.get(panel.title).draw(panel, {...look, whole, part: this.part ?? [0, whole]});
+    }
+    this.place(shown.map(({title}) => this.panels.get(title).element));
+  }
+
+  // Only where others are there now: a panel that stays keeps the focus.
+  place(elements) {
+    const there = [...this.charts.children];
+    const same = there.length === elements.length && there.every((one, i) => one === elements[i]);
+    if (!same) this.charts.replaceChildren(...elements);
+  }
+
+  point(time) {
+    this.at = time ?? null;
+    for (const panel of this.panels.values()) panel.point(this.at);
+  }
+
+  zoom(part) {
+    this.part = partOf(part, this.whole);
     this.show();
   }
 
@@ -145,7 +160,8 @@ class LiveView {
     try {
       await interrupt(this.model.get("kernel"));
     } catch {
-      this.say("this page cannot reach the kernel: press its interrupt button to stop");
+      this.refused = true;
+      this.say("");
     }
   }
 
@@ -157,7 +173,12 @@ class LiveView {
 
 function render({model, el}) {
   const view = new LiveView(model, el);
+  const follow = () => {
+    view.weight = undefined;
+    view.show();
+  };
   model.on("change:state", () => view.show());
+  for (const trait of ["log", "smooth", "extra"]) model.on(`change:${trait}`, follow);
   view.show();
 }
 
