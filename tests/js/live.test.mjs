@@ -6,7 +6,9 @@ import {
   digits, drawnLine, nextTime, valuesAt
 } from "../../vptsp/widgets/static/live_panel.js";
 
-const step = {name: "step", x: [.5, 1, 1.5], y: [4, 2, 2], color: "#0072b2", mark: "", smooth: true};
+const step = {
+  name: "step", x: [.5, 1, 1.5], y: [4, 2, 2], color: "#0072b2", mark: "", smooth: true
+};
 const epoch = {name: "epoch", x: [1], y: [3], color: "#d55e00", mark: "circle", smooth: false};
 const level = {name: "R@1, frozen", y: 40, color: "#0072b2"};
 

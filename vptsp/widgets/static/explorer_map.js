@@ -257,18 +257,10 @@ export class StudyMap {
 
   // From an image or a proxy to what lies nearest to it: solid where it is of its class.
   paintLines(context) {
-    const {study, at, picked} = this;
-    const [kind] = this.stars.kinds;
-    const lines = picked.length > MOST_LINED ? [] : picked.map((i) => {
-      return [this.spot(i), study.neighbours(i), study.label[i]];
-    });
-    if (at.proxy >= 0 && kind) {
-      const near = study.nearestToProxy(at.proxy).map(([i]) => i);
-      lines.push([this.stars.spot(kind, at.proxy), near, study.proxied[at.proxy]]);
-    }
+    const {study} = this;
     context.lineWidth = 1.5 * this.ratio;
-    for (const [from, found, label] of lines) {
-      for (const j of found.filter((i) => this.visible[i])) {
+    for (const {from, found, label} of this.lines()) {
+      for (const j of found) {
         const right = study.label[j] === label;
         const to = this.spot(j);
         context.strokeStyle = right ? RIGHT : WRONG;
@@ -280,6 +272,21 @@ export class StudyMap {
         context.stroke();
       }
     }
+  }
+
+  // Where lines begin, the images that they lead to, and the class that is right.
+  lines() {
+    const {study, at, picked} = this;
+    const [kind] = this.stars.kinds;
+    const shown = (images) => images.filter((i) => this.visible[i]);
+    const lines = picked.length > MOST_LINED ? [] : picked.map((i) => {
+      return {from: this.spot(i), found: shown(study.neighbours(i)), label: study.label[i]};
+    });
+    if (at.proxy >= 0 && kind) {
+      const found = shown(study.nearestToProxy(at.proxy).map(([i]) => i));
+      lines.push({from: this.stars.spot(kind, at.proxy), found, label: study.proxied[at.proxy]});
+    }
+    return lines;
   }
 
   shownImages() {

@@ -31,19 +31,22 @@ export class Thumbnails {
     map.sheet.whenReady(() => map.draw());
   }
 
-  // The images that there is room for, those chosen first.
+  // The images that there may be room for: those chosen first, then those that lines lead to.
   seen() {
     const {map} = this;
     if (!this.on || map.at.zoom < NEAREST || map.at.moving !== map.at.epoch) return [];
     const shown = 1 - map.hiddenCount / map.study.n;
     if (shown * map.points.count(map.box()) > 4 * MOST_SEEN) return [];
     const ids = map.inView();
-    return ids.length > MOST_SEEN ? [] : ids.sort((a, b) => map.chosen[b] - map.chosen[a] || a - b);
+    if (ids.length > MOST_SEEN) return [];
+    const rank = (i) => map.chosen[i] ? 2 : this.near.has(i) ? 1 : 0;
+    return ids.sort((a, b) => rank(b) - rank(a) || a - b);
   }
 
   paint(context) {
     const {map} = this;
     const {ratio, sheet} = map;
+    this.near = new Set(map.lines().flatMap(({found}) => found));
     const ids = this.seen();
     this.shown = ids.length;
     if (!ids.length) return;
@@ -54,10 +57,12 @@ export class Thumbnails {
     const isFaint = map.isAside();
     for (const k of apart(places, side + 2 * frame)) {
       const [x, y] = places[k].map((middle) => middle - side / 2);
-      context.globalAlpha = isFaint && !map.chosen[ids[k]] ? .45 : 1;
-      context.fillStyle = map.colourOf(ids[k]);
-      context.fillRect(x - frame, y - frame, side + 2 * frame, side + 2 * frame);
+      const isMeant = map.chosen[ids[k]] || this.near.has(ids[k]);
+      context.globalAlpha = isFaint && !isMeant ? .45 : 1;
       sheet.drawAt(context, ids[k], x, y, side);
+      context.lineWidth = frame;
+      context.strokeStyle = map.colourOf(ids[k]);
+      context.strokeRect(x - frame / 2, y - frame / 2, side + frame, side + frame);
     }
     context.globalAlpha = 1;
   }
