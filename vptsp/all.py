@@ -65,6 +65,7 @@ from .widgets.explorer import Explorer
 from .widgets.gallery import show_retrievals
 from .widgets.inspector import ProxyInspector
 from .widgets.live import Live
+from .widgets.pair import ExplorerPair
 from .widgets.report import demo, report_page
 
 # %% ../nbs/41_all.ipynb #0e8e192f
