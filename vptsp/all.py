@@ -13,7 +13,8 @@ __all__ = ['attention_arrays', 'attention_maps', 'DataCheck', 'check_data', 'Com
            'GRUAccumulator', 'MeanAccumulator', 'SemanticProxies', 'register_accumulator', 'load_published', 'from_csv',
            'from_folder', 'from_hf', 'from_pairs', 'Gallery', 'GalleryError', 'Run', 'measure', 'approximate_search',
            'compare_searches', 'neighbours', 'Tracker', 'TensorBoard', 'MLflow', 'Trainer', 'AttentionViewer',
-           'Explorer', 'show_retrievals', 'ProxyInspector', 'Live', 'Curves', 'curves', 'demo', 'report_page']
+           'Explorer', 'show_retrievals', 'ExplorerPair', 'ProxyInspector', 'Live', 'Curves', 'curves', 'demo',
+           'report_page']
 
 # %% ../nbs/41_all.ipynb #135ae505
 import vptsp.widgets.check  # noqa: F401, draws what `check_data` finds
@@ -82,4 +83,4 @@ _all_ = ["attention_arrays", "attention_maps", "DataCheck", "check_data", "Compa
          "register_accumulator", "load_published", "from_csv", "from_folder", "from_hf",
          "from_pairs", "Gallery", "GalleryError", "Run", "measure", "approximate_search",
          "compare_searches", "neighbours", "Tracker", "TensorBoard", "MLflow", "Trainer", "AttentionViewer", "Explorer",
-         "show_retrievals", "ProxyInspector", "Live", "Curves", "curves", "demo", "report_page"]
+         "show_retrievals", "ExplorerPair", "ProxyInspector", "Live", "Curves", "curves", "demo", "report_page"]
