@@ -13,12 +13,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON, BIN = sys.executable, Path(sys.executable).parent
 PYTEST = [PYTHON, "-m", "pytest", "-q", "-ra"]
+LIVE = "tests/browser/test_live.py"
 STAGES = {  # name -> commands
     "lint": [[BIN/"ruff", "check", "."], [PYTHON, "tests/check_notebooks.py"]],
     "js": [["node", "--test", *sorted((ROOT/"tests"/"js").glob("*.test.mjs"))]],
     "notebooks": [[PYTHON, "tests/check_notebooks.py", "--run"]],
     "tests": [[*PYTEST, "-n", "2", "--dist", "loadfile", "tests", "--ignore", "tests/browser"]],
-    "browser": [[*PYTEST, "tests/browser"]],
+    "browser": [[*PYTEST, LIVE],                         # alone, as it measures how soon a button stops
+                [*PYTEST, "-n", "2", "--dist", "loadfile", "tests/browser", "--ignore", LIVE]],
 }
 
 

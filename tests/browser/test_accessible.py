@@ -1,31 +1,46 @@
 """Every saved page by axe-core, in light and dark: names for a screen reader, contrast AA; and no text below 9 px."""
+from pathlib import Path
+from unittest.mock import patch
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from vptsp.analysis.compare import Comparison
 from vptsp.benchmarks import load_emoji
 from vptsp.config import Config, methods
 from vptsp.data import RetrievalData
 from vptsp.training import Trainer
 from vptsp.widgets.attention import AttentionViewer
+from vptsp.widgets.comparison import comparison_page
 from vptsp.widgets.explorer import Explorer
 from vptsp.widgets.inspector import ProxyInspector
 from vptsp.widgets.live import Live
 from vptsp.widgets.pair import ExplorerPair
 
+TUNED = Path(__file__).parents[2]/"data"/"experiments"/"tuned"
 OPENED = {  # page -> what stands in it once it is drawn
     "explorer": ".vptsp-explorer[data-ready]", "chosen": ".vptsp-explorer[data-ready]",
     "pair": ".vptsp-explorer[data-ready]", "table": ".vptsp-inspector", "proxy": ".vptsp-inspector",
-    "attention": ".vptsp-attention", "curves": ".vptsp-live",
+    "attention": ".vptsp-attention", "curves": ".vptsp-live", "comparison": "h1",
 }
 SMALL = """() => [...document.querySelectorAll("body *")]
     .filter((e) => e.checkVisibility() && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
     .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 9).map((e) => e.outerHTML.slice(0, 80))"""
 
 
+def first_axes(points, *args):
+    "A map in no time: how a page is drawn does not depend on where the points lie."
+    return points[:, :2].numpy()
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     "A saved page of each widget, of a short training on every 26th class of the bundled emoji."
-    folder, emoji = tmp_path_factory.mktemp("pages"), load_emoji()
+    with patch("vptsp.analysis.study.umap_layout", first_axes): return saved(tmp_path_factory.mktemp("pages"))
+
+
+def saved(folder):
+    emoji = load_emoji()
     small = RetrievalData("emoji", emoji.train.of_classes(range(0, 517, 26)),
                           emoji.query.of_classes(range(0, 532, 26)))
     cfg = Config.load("emoji", epochs=1, batch_size=32)
@@ -40,7 +55,10 @@ def pages(tmp_path_factory):
             "pair": ExplorerPair(linear, run, ("last layer", "VPTSP-G"), progress=None),
             "table": ProxyInspector(run, progress=None),
             "attention": AttentionViewer(run.model, small.query.open(0)), "curves": live}
-    return {name: widget.save(folder/f"{name}.html") for name, widget in made.items()}
+    pages = {name: widget.save(folder/f"{name}.html") for name, widget in made.items()}
+    pages["comparison"] = folder/"comparison.html"
+    pages["comparison"].write_text(comparison_page(Comparison.load(TUNED)), encoding="utf-8")
+    return pages
 
 
 def violations(page):

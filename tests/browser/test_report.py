@@ -1,5 +1,6 @@
 "The report page as a person meets it: in a browser, without a network."
 import pytest
+from test_accessible import violations
 
 from vptsp.analysis.compare import compare
 from vptsp.benchmarks import load_emoji
@@ -88,3 +89,9 @@ def test_map_of_the_test_images(page):
     page.mouse.click(box["x"] + x, box["y"] + y)  # and its neighbours
     explorer.locator(".v-tile").first.wait_for()
     assert explorer.locator(".v-tile").count() >= 7
+
+def test_it_can_be_read_by_all(page):
+    page.frame_locator("#map").locator(".vptsp-explorer[data-ready=true]").wait_for(timeout=20_000)
+    found = violations(page)
+    page.emulate_media(color_scheme="dark")
+    assert not (found := found + violations(page)), "\n".join(found)
