@@ -26,8 +26,10 @@ export function middles(values, count, places, visible) {
   for (const [value, ids] of members.entries()) {
     if (!ids.length) continue;
     const [x, y] = [0, 1].map((axis) => median(ids.map((i) => places[2 * i + axis])));
-    const away = median(ids.map((i) => Math.hypot(places[2 * i] - x, places[2 * i + 1] - y)));
-    if (away <= APART) found.push([value, counts[value], x, y]);
+    const away = ids.map((i) => Math.hypot(places[2 * i] - x, places[2 * i + 1] - y));
+    const own = ids[away.indexOf(Math.min(...away))];     // the middle of two parts may be empty
+    const isApart = median(away) > APART;
+    if (!isApart) found.push([value, counts[value], places[2 * own], places[2 * own + 1]]);
   }
   return found.sort((a, b) => b[1] - a[1]);
 }
