@@ -85,8 +85,9 @@ test("a group has its name at its middle; one scattered or hidden has none", () 
   const found = middles(values, 3, places, visible);
   assert.deepEqual(found.map(([value, count]) => [value, count]), [[0, 3], [1, 2]]);
   assert.deepEqual(found[0].slice(2).map((x) => +x.toFixed(3)), [.1, .2]);
-  const halves = middles([0, 0, 0, 0], 1, [.1, .1, .1, .1, .3, .3, .3, .3], visible);
-  assert.ok([.1, .3].some((x) => Math.abs(halves[0][2] - x) < 1e-6));   // on one of them, not between
+  const corners = [[.1, .2], [.2, .1], [.15, .3]];
+  const [[, , x, y]] = middles([0, 0, 0], 1, corners.flat(), visible);
+  assert.ok(corners.some(([u, v]) => u === x && v === y));   // at an image, not between them
   visible[3] = visible[4] = 0;
   assert.deepEqual(middles(values, 3, places, visible).map(([value]) => value), [0]);
 });
