@@ -110,6 +110,10 @@ def _study_of(
 
 MOST_ASKED = 500   # thumbnails that a page gets at once
 
+def _called(image: str | Path | Image.Image | IO[bytes]) -> str:
+    "The name of its file."
+    return "image" if isinstance(image, Image.Image) else Path(getattr(image, "name", image)).name
+
 class Explorer(Widget):
     """Map of images and proxies; at first sight of the test images, right and wrong where classes are many.
     `selected` are the numbers of the chosen images (rows of `study`), `proxy` is that of the open proxy, or -1; setting
@@ -178,8 +182,7 @@ class Explorer(Widget):
         near, cosines = rows[ids[0].numpy()].tolist(), cosines[0].tolist()
         thumbnail = io.BytesIO()
         ImageOps.pad(picture, (96, 96), color="white").save(thumbnail, "WEBP")
-        called = name or Path(getattr(image, "name", image) if not isinstance(image, Image.Image) else "image").name
-        self.asked = {"name": printable(called), "picture": thumbnail.getvalue(), "near": near, "cosines": cosines}
+        self.asked = {"name": printable(name or _called(image)), "picture": thumbnail.getvalue(), "near": near, "cosines": cosines}
         return list(zip(near, cosines))
 
     def _send_tiles(self, asked: list) -> None:
