@@ -283,6 +283,9 @@ def test_an_image_of_ones_own_is_put_beside_its_nearest(monkeypatch, found, tmp_
     assert Image.open(io.BytesIO(explorer.asked["picture"])).size == (96, 96)
     heard(explorer, {"image": "dropped.png"}, memoryview((tmp_path/"<b>mine.png").read_bytes()))
     assert (explorer.asked["name"], explorer.asked["near"]) == ("dropped.png", [i for i, _ in near])
+    for nameless in (Image.new("RGB", (9, 9)), io.BytesIO((tmp_path/"<b>mine.png").read_bytes())):
+        explorer.query(nameless)
+        assert explorer.asked["name"] == "image"
 
 
 def test_a_file_that_is_no_image_is_told_and_nothing_else_happens(monkeypatch, found):

@@ -111,8 +111,9 @@ def _study_of(
 MOST_ASKED = 500   # thumbnails that a page gets at once
 
 def _called(image: str | Path | Image.Image | IO[bytes]) -> str:
-    "The name of its file."
-    return "image" if isinstance(image, Image.Image) else Path(getattr(image, "name", image)).name
+    "The name of its file, if it has one."
+    file = image if isinstance(image, (str, Path)) else getattr(image, "filename", "") or getattr(image, "name", "")
+    return Path(str(file)).name or "image"
 
 class Explorer(Widget):
     """Map of images and proxies; at first sight of the test images, right and wrong where classes are many.
@@ -182,7 +183,8 @@ class Explorer(Widget):
         near, cosines = rows[ids[0].numpy()].tolist(), cosines[0].tolist()
         thumbnail = io.BytesIO()
         ImageOps.pad(picture, (96, 96), color="white").save(thumbnail, "WEBP")
-        self.asked = {"name": printable(name or _called(image)), "picture": thumbnail.getvalue(), "near": near, "cosines": cosines}
+        called = printable(name or _called(image))
+        self.asked = {"name": called, "picture": thumbnail.getvalue(), "near": near, "cosines": cosines}
         return list(zip(near, cosines))
 
     def _send_tiles(self, asked: list) -> None:
