@@ -17,7 +17,7 @@ from ..analysis.study import Study, study
 from ..files import printable
 from ..pictures import NONE, PALETTE, RIGHT, WRONG, picture_name
 from ..runs import Run
-from .explorer import Explorer, draw_points
+from .explorer import Explorer, draw_points, first_splits
 from .mapped import map_words, payload, sheet
 
 if TYPE_CHECKING:  # matplotlib is imported by what draws with it
@@ -89,8 +89,7 @@ class ExplorerPair(Explorer):
         picture = sheet(both[0], cache=cache, progress=progress and "thumbnails")
         sent = [self._sent(k, picture) for k in range(2)]
         sent[1] = {key: value for key, value in sent[1].items() if value != sent[0][key]}
-        splits = [name for name in both[0].pools if name != "train"] or list(both[0].pools)
-        super(Explorer, self).__init__(payloads=sent, splits=splits, colour="change")
+        super(Explorer, self).__init__(payloads=sent, splits=first_splits(both[0]), colour="change")
         self.on_msg(self._hear)
 
     def _sent(self, k: int, picture: tuple[bytes, int, int]) -> dict:
@@ -114,11 +113,10 @@ class ExplorerPair(Explorer):
         "Both maps."
         from matplotlib.figure import Figure
         figure = Figure(figsize=(9, 4.4), dpi=90, layout="constrained")
-        drawn = np.isin(np.array(list(self.study.pools))[self.study.split], self.splits)
         for k, ax in enumerate(figure.subplots(1, 2)):
             sent = self.payloads[0] | self.payloads[k]
             column = next(c for c in sent["columns"] if c["name"] == self.colour)
-            draw_points(ax, self.maps[k][:len(self.study)], column, drawn)
+            draw_points(ax, self.maps[k][:len(self.study)], column, self._is_shown())
             ax.set_title(picture_name(sent["heading"], 50), fontsize=10)
             ax.set_aspect("equal")
             ax.axis("off")
