@@ -1,7 +1,7 @@
 // What the explorer's map draws: points as pixels, thumbnails and names.
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {middles} from "../../vptsp/widgets/static/explorer_names.js";
+import {Names, middles} from "../../vptsp/widgets/static/explorer_names.js";
 import {PointPainter, blend, isCrowded} from "../../vptsp/widgets/static/explorer_points.js";
 import {apart} from "../../vptsp/widgets/static/explorer_tiles.js";
 
@@ -90,4 +90,12 @@ test("a group has its name at its middle; one scattered or hidden has none", () 
   assert.ok(corners.some(([u, v]) => u === x && v === y));   // at an image, not between them
   visible[3] = visible[4] = 0;
   assert.deepEqual(middles(values, 3, places, visible).map(([value]) => value), [0]);
+});
+
+test("names are of groups, of classes when near, and never of answers", () => {
+  const columns = ["class", "R@1", "change", "super"].map((name) => ({name, names: ["a", "b"]}));
+  const study = {columns, column: (name) => columns.find((c) => c.name === name)};
+  const named = (column, zoom) => new Names({study, column, at: {zoom}}).column().name;
+  assert.deepEqual(columns.map((column) => named(column, 1)), ["class", "super", "super", "super"]);
+  assert.deepEqual(columns.map((column) => named(column, 4)), Array(4).fill("class"));
 });

@@ -7,7 +7,7 @@ const APART = .12;         // of the map: a group that lies further from its mid
 const SAMPLED = 300;       // images of a group that its middle is taken from
 const LETTERS = 12;        // pixels
 
-const WITHOUT_NAMES = new Set(["split", "R@1"]);
+const WITHOUT_NAMES = new Set(["split", "R@1", "change"]);  // they say nothing of a place
 
 function median(values) {
   return Float32Array.from(values).sort()[values.length >> 1];
